@@ -1,0 +1,219 @@
+"""The only reader of the environment: every setting, its type, unit and default.
+
+Each variable ``X`` can also be given as ``X_FILE``, the path of a file that holds the value.
+A value that cannot be used raises ``ImproperlyConfigured`` with one sentence that names it.
+"""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from environ import FileAwareEnv
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+_env = FileAwareEnv()
+
+
+def _text(name: str, default: str = "") -> str:
+    return str(_env.str(name, default=default)).strip()
+
+
+def _number(name: str, default: int, *, low: int, high: int) -> int:
+    text = _text(name, str(default))
+    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        raise ImproperlyConfigured(f"{name} must be a whole number from {low} to {high}, not {text!r}.")
+    return int(text)
+
+
+def _flag(name: str, default: bool) -> bool:
+    text = _text(name, "true" if default else "false").lower()
+    if text not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
+        raise ImproperlyConfigured(f"{name} must be true or false, not {text!r}.")
+    return text in {"true", "1", "yes", "on"}
+
+
+def _choice(name: str, default: str, choices: tuple[str, ...]) -> str:
+    text = _text(name, default)
+    if text not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {text!r}.")
+    return text
+
+
+def _list(name: str, default: str = "") -> list[str]:
+    return [part.strip() for part in _text(name, default).split(",") if part.strip()]
+
+
+def _address(name: str, default: str) -> str:
+    """An http(s) address without a path, a query or a trailing slash."""
+    text = _text(name, default).rstrip("/")
+    parts = urlsplit(text)
+    try:
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        valid = False
+    if not valid or parts.path or parts.query or parts.username:
+        raise ImproperlyConfigured(
+            f"{name} must be an address such as https://portal.example.com, not {text!r}."
+        )
+    return text
+
+
+def _remembered(path: Path) -> str:
+    """The content of a file that an earlier start wrote, or an empty text."""
+    try:
+        return path.read_text().strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise ImproperlyConfigured(f"{path} cannot be read: {error.strerror}.") from error
+
+
+# --- Where things lie -----------------------------------------------------------------------------
+
+DATA_DIR = Path(_text("DATA_DIR", "./var")).expanduser().resolve()
+"""Folder of all state. Default ``./var``."""
+
+KEYS_DIR = DATA_DIR / "keys"
+"""The keys that ``make run`` made at its first start, each a file of mode 600."""
+
+
+def _default_run_dir() -> Path:
+    mark = hashlib.sha256(str(DATA_DIR).encode()).hexdigest()[:10]
+    if os.getuid() == 0:
+        return Path("/run") / f"flowstead-{mark}"
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp") / f"flowstead-{os.getuid()}-{mark}"
+
+
+# --- Addresses ------------------------------------------------------------------------------------
+
+PORT = _number("PORT", int(_remembered(DATA_DIR / "port") or 8000), low=1, high=65535)
+"""The one public port of ``make run``. Default 8000, or that of the last ``make run`` here."""
+
+DOMAIN = _text("FLOWSTEAD_DOMAIN", "localhost").lower().strip(".")
+"""Instances live at ``<name>.<domain>``. Default ``localhost``."""
+
+URL = _address("FLOWSTEAD_URL", f"http://portal.{DOMAIN}:{PORT}")
+"""Public address of the portal. Default ``http://portal.<domain>:<port>``."""
+
+INTERNAL_URL = _address("FLOWSTEAD_INTERNAL_URL", f"http://127.0.0.1:{PORT}")
+"""Where instances reach the portal. Default ``http://127.0.0.1:<port>``."""
+
+ALLOWED_HOSTS = _list("ALLOWED_HOSTS")
+"""Further host names that the portal answers to, separated by commas. Default: none."""
+
+# --- Keys -----------------------------------------------------------------------------------------
+
+SECRET_KEY = _text("SECRET_KEY") or _remembered(KEYS_DIR / "secret-key")
+"""Signs cookies and links; at least 50 characters. Default: the file that ``make run`` made."""
+
+ENCRYPTION_KEYS = _list("ENCRYPTION_KEYS") or _remembered(KEYS_DIR / "encryption-keys").split()
+"""Fernet keys, the newest first, separated by commas: secrets at rest. Default: as above."""
+
+OIDC_PRIVATE_KEY = _text("OIDC_PRIVATE_KEY") or _remembered(KEYS_DIR / "oidc-private-key.pem")
+"""RSA key (PEM) that signs the editors' ID tokens. Default: as above."""
+
+# --- Data -----------------------------------------------------------------------------------------
+
+DATABASE_URL = _text("DATABASE_URL", f"sqlite:///{DATA_DIR}/flowstead.sqlite3")
+"""``sqlite:///<path>`` or ``postgres://user:password@host/name``. Default: SQLite in DATA_DIR."""
+
+CACHE_URL = _text("CACHE_URL")
+"""A cache that all web processes share, such as ``rediscache://…``. Default: the database."""
+
+STATIC_ROOT = Path(_text("STATIC_ROOT", str(DATA_DIR / "static")))
+"""Where ``collectstatic`` puts the pages' files. Default ``$DATA_DIR/static``."""
+
+DOCUMENT_MAX_BYTES = _number("DOCUMENT_MAX_BYTES", 10 * 2**20, low=1024, high=15 * 2**20)
+"""Bytes that one document of an instance (its flows, say) may have. Default 10 MiB."""
+
+LIBRARY_MAX_ENTRIES = _number("LIBRARY_MAX_ENTRIES", 1000, low=1, high=100_000)
+"""Entries that the library of an instance may hold, each type for itself. Default 1000."""
+
+FLOW_REVISIONS = _number("FLOW_REVISIONS", 50, low=1, high=10_000)
+"""Deploys of each instance that are kept. Default 50."""
+
+# --- People ---------------------------------------------------------------------------------------
+
+SIGNUP = _choice("SIGNUP", "open", ("open", "invite", "closed"))
+"""Who may sign up: anybody, people with an invitation, nobody. Default ``open``."""
+
+EMAIL_URL = _text("EMAIL_URL")
+"""Mail server, ``smtp+tls://user:password@host:587``. Default: mails go to the log of the web process."""
+
+EMAIL_FROM = _text("EMAIL_FROM", f"Flowstead <no-reply@{DOMAIN}>")
+"""Sender of mails."""
+
+EMAIL_VERIFICATION = _choice(
+    "EMAIL_VERIFICATION", "mandatory" if EMAIL_URL else "none", ("mandatory", "optional", "none")
+)
+"""Whether an e-mail address must be confirmed before the first login. Default: where EMAIL_URL is set."""
+
+LOGIN_OIDC_ISSUER = _text("LOGIN_OIDC_ISSUER")
+"""OpenID Connect issuer that people may log in with, its address. Default: none."""
+
+LOGIN_OIDC_NAME = _text("LOGIN_OIDC_NAME", "Single sign-on")
+"""What the login page calls that issuer."""
+
+LOGIN_OIDC_CLIENT_ID = _text("LOGIN_OIDC_CLIENT_ID")
+LOGIN_OIDC_CLIENT_SECRET = _text("LOGIN_OIDC_CLIENT_SECRET")
+"""The portal's own client at that issuer."""
+
+TENANT_INSTANCES = _number("TENANT_INSTANCES", 20, low=0, high=100_000)
+"""Instances that a new tenant may have. Default 20."""
+
+RESERVED_NAMES = frozenset(_list("RESERVED_NAMES"))
+"""Further names that no instance and no tenant may take, separated by commas. Default: none."""
+
+PALETTE_CATALOGUES = _list("PALETTE_CATALOGUES", "https://catalogue.nodered.org/catalogue.json")
+"""Addresses of the catalogues that the editors' palettes list, separated by commas."""
+
+METRICS_TOKEN = _text("METRICS_TOKEN")
+"""Bearer token that ``/metrics`` asks for. Default: it asks for none."""
+
+# --- The reconciler -------------------------------------------------------------------------------
+
+DRIVER = _choice("FLOWSTEAD_DRIVER", "local", ("local", "kubernetes", "docker"))
+"""What runs the instances. Default ``local``."""
+
+RECONCILER_WORKERS = _number("RECONCILER_WORKERS", 4, low=1, high=256)
+"""Instances that are worked on at the same time. Default 4."""
+
+RECONCILER_RESYNC_SECONDS = _number("RECONCILER_RESYNC_SECONDS", 300, low=5, high=86_400)
+"""Seconds between two looks at an instance that nothing happened to. Default 300."""
+
+RECONCILER_LEASE_SECONDS = _number("RECONCILER_LEASE_SECONDS", 10, low=2, high=600)
+"""Seconds after which a standby takes over from a reconciler that fell silent. Default 10."""
+
+STARTUP_SECONDS = _number("STARTUP_SECONDS", 60, low=5, high=3600)
+"""Seconds that an instance may take to answer before it counts as failing. Default 60."""
+
+# --- The local driver -----------------------------------------------------------------------------
+
+LOCAL_RUN_DIR = Path(_text("LOCAL_RUN_DIR", str(_default_run_dir())))
+"""Short folder for sockets (their paths have at most 107 bytes). Default below ``/run`` or ``/tmp``."""
+
+LOCAL_USER = _text("LOCAL_USER", "nobody")
+"""The user that instances run as when Flowstead was started as root. Default ``nobody``."""
+
+LOCAL_WEB_PROCESSES = _number("LOCAL_WEB_PROCESSES", 2, low=1, high=64)
+"""Web processes of ``make run``. Default 2."""
+
+LOCAL_LOG_MEBIBYTES = _number("LOCAL_LOG_MEBIBYTES", 5, low=1, high=1024)
+"""Size at which an instance's log is rotated, in MiB; one older file is kept. Default 5."""
+
+OPERATOR_PASSWORD = _text("OPERATOR_PASSWORD")
+"""Password of the first operator. Default: one is made, printed once and kept in DATA_DIR."""
+
+DEBUG = _flag("DEBUG", False)
+"""Django's debug pages. Never on a machine that others reach. Default false."""
+
+
+def loose_key_files() -> list[Path]:
+    """The files in KEYS_DIR that others than their owner may read."""
+    if not KEYS_DIR.is_dir():
+        return []
+    return [path for path in KEYS_DIR.iterdir() if stat.S_IMODE(path.stat().st_mode) & 0o077]

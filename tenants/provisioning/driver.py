@@ -1,0 +1,65 @@
+"""The protocol that every driver speaks, and the one error it may raise."""
+
+from collections.abc import Iterator
+from threading import Event
+from typing import Protocol
+
+from tenants.provisioning.plan import Action
+from tenants.provisioning.spec import InstanceSpec, Observation
+
+
+class DriverError(Exception):
+    """The world did not answer, or refused.
+
+    ``permanent``: asking again cannot help until the row changes. ``retry_after``: seconds that the
+    world asked us to wait. ``reason`` is a snake_case code; the text is a sentence for people.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "driver_error",
+        permanent: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.permanent = permanent
+        self.retry_after = retry_after
+
+
+class Driver(Protocol):
+    """What the reconciler knows of the world. Methods may be called from several threads at once,
+    never twice at once for the same instance; each raises ``DriverError`` and nothing else."""
+
+    def observe(self, instance_id: str) -> Observation:
+        """What is there now. Absence is an observation; no answer is an error."""
+        ...
+
+    def apply(self, action: Action, spec: InstanceSpec) -> None:
+        """Carry out one action. It may return before the world has followed: observe again."""
+        ...
+
+    def inventory(self) -> set[str]:
+        """The ids of everything of this installation that exists, wanted or not."""
+        ...
+
+    def remove_orphan(self, instance_id: str) -> None:
+        """Remove what belongs to an instance that the database does not know."""
+        ...
+
+    def watch(self, stop: Event) -> Iterator[str]:
+        """Ids of instances in whose world something happened, until ``stop`` is set. It may miss
+        something or name an id twice: the periodic resync heals both."""
+        ...
+
+    def logs(self, instance_id: str, *, tail: int, follow: bool, stop: Event) -> Iterator[str]:
+        """The last ``tail`` lines without line ends, then with ``follow`` those that come, until
+        ``stop`` is set. While following it yields ``""`` at least every second in which nothing
+        came, so that the caller can notice that nobody listens. Nothing there: no lines."""
+        ...
+
+    def check(self) -> None:
+        """Raise ``DriverError`` where the world does not answer."""
+        ...
