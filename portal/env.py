@@ -191,6 +191,9 @@ RECONCILER_LEASE_SECONDS = _number("RECONCILER_LEASE_SECONDS", 10, low=2, high=6
 STARTUP_SECONDS = _number("STARTUP_SECONDS", 60, low=5, high=3600)
 """Seconds that an instance may take to answer before it counts as failing. Default 60."""
 
+INSTANCE_IMAGE = _text("INSTANCE_IMAGE", "flowstead/custom-node-red")
+"""Image of the default stack, without a tag: the tag is the Node-RED version."""
+
 # --- The local driver -----------------------------------------------------------------------------
 
 LOCAL_RUN_DIR = Path(_text("LOCAL_RUN_DIR", str(_default_run_dir())))

@@ -1,0 +1,26 @@
+"""Who may sign up, and where people may be sent after a login."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.http import url_has_allowed_host_and_scheme
+
+
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        return settings.SIGNUP == "open"
+
+    def is_safe_url(self, url: str | None) -> bool:
+        """Only addresses of the portal itself: instances are not part of it."""
+        host = urlsplit(settings.FLOWSTEAD_URL).netloc
+        return url_has_allowed_host_and_scheme(url, allowed_hosts={host}, require_https=settings.HTTPS)
+
+
+class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
+    def is_open_for_signup(self, request: HttpRequest, sociallogin: Any) -> bool:
+        """The identity provider decides who has an account there; ``closed`` means closed."""
+        return settings.SIGNUP != "closed"

@@ -1,0 +1,14 @@
+"""What every page may say of the site."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+
+
+def site(request: HttpRequest) -> dict[str, Any]:
+    return {
+        "site_domain": settings.FLOWSTEAD_DOMAIN,
+        "site_url": settings.FLOWSTEAD_URL,
+        "signup_is_open": settings.SIGNUP == "open",
+    }

@@ -1,0 +1,261 @@
+"""Django's settings. Every value that an operator can choose comes from ``portal.env``."""
+
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+from portal import env
+
+BASE_DIR = env.BASE_DIR
+DEBUG = env.DEBUG
+SECRET_KEY = env.SECRET_KEY
+if not SECRET_KEY:
+    raise ImproperlyConfigured("SECRET_KEY is not set, and DATA_DIR holds none: start once with `make run`.")
+
+_portal = urlsplit(env.URL)
+HTTPS = _portal.scheme == "https"
+
+# --- Flowstead ------------------------------------------------------------------------------------
+FLOWSTEAD_URL = env.URL
+FLOWSTEAD_INTERNAL_URL = env.INTERNAL_URL
+FLOWSTEAD_DOMAIN = env.DOMAIN
+FLOWSTEAD_INSTANCE_URL = f"{_portal.scheme}://{{name}}.{env.DOMAIN}" + (
+    f":{_portal.port}" if _portal.port else ""
+)
+ENCRYPTION_KEYS = env.ENCRYPTION_KEYS
+RESERVED_NAMES = env.RESERVED_NAMES
+SIGNUP = env.SIGNUP
+TENANT_INSTANCES = env.TENANT_INSTANCES
+PALETTE_CATALOGUES = env.PALETTE_CATALOGUES
+DOCUMENT_MAX_BYTES = env.DOCUMENT_MAX_BYTES
+LIBRARY_MAX_ENTRIES = env.LIBRARY_MAX_ENTRIES
+FLOW_REVISIONS = env.FLOW_REVISIONS
+METRICS_TOKEN = env.METRICS_TOKEN
+FIRST_OPERATOR_PASSWORD = env.OPERATOR_PASSWORD
+OPERATOR_PASSWORD_FILE = env.DATA_DIR / "operator-password"
+
+FLOWSTEAD_DRIVER = env.DRIVER
+RECONCILER_WORKERS = env.RECONCILER_WORKERS
+RECONCILER_RESYNC_SECONDS = env.RECONCILER_RESYNC_SECONDS
+RECONCILER_LEASE_SECONDS = env.RECONCILER_LEASE_SECONDS
+RECONCILER_DOORBELL = env.LOCAL_RUN_DIR / "doorbell.sock" if env.DRIVER == "local" else None
+BUNDLED_NODE_RED_VERSION = json.loads((BASE_DIR / "custom-node-red" / "package.json").read_text())["dependencies"][
+    "node-red"
+]
+INSTANCE_IMAGE = env.INSTANCE_IMAGE
+STARTUP_SECONDS = env.STARTUP_SECONDS
+
+# --- What is installed ----------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "portal.apps.PortalConfig",
+    "tenants.apps.TenantsConfig",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.humanize",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.idp.oidc",
+    "csp",
+    "django_htmx",
+    "ninja",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "allauth.usersessions.middleware.UserSessionsMiddleware",
+]
+
+ROOT_URLCONF = "portal.urls"
+ASGI_APPLICATION = "portal.asgi.application"
+WSGI_APPLICATION = "portal.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "portal.context.site",
+            ],
+        },
+    }
+]
+
+# --- Data -----------------------------------------------------------------------------------------
+_database: dict[str, Any] = environ.Env.db_url_config(env.DATABASE_URL)
+if _database["ENGINE"] == "django.db.backends.sqlite3":
+    # Django's defaults let parallel writers fail: take the write lock at BEGIN, and wait for it.
+    _database["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-8000;",
+    }
+DATABASES = {"default": {**_database, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# OAuth codes and rate limits live here, so every web process has to see the same cache.
+CACHES = {
+    "default": environ.Env.cache_url_config(env.CACHE_URL)
+    if env.CACHE_URL
+    else {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "cache"}
+}
+
+STATIC_URL = "/static/"
+STATIC_ROOT = env.STATIC_ROOT
+STATICFILES_DIRS = [BASE_DIR / "portal" / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# Documents are larger than Django's default of 2.5 MB; the storage API checks its own limit.
+DATA_UPLOAD_MAX_MEMORY_SIZE = env.DOCUMENT_MAX_BYTES + 2**20
+
+# --- Language and time ----------------------------------------------------------------------------
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+# --- Security -------------------------------------------------------------------------------------
+ALLOWED_HOSTS = [
+    _portal.hostname,
+    f"catalogue.{env.DOMAIN}",
+    "localhost",
+    "127.0.0.1",
+    "[::1]",
+    *env.ALLOWED_HOSTS,
+]
+# Instances live on sibling hosts: no cookie may reach them. __Host- makes the browser see to it.
+SESSION_COOKIE_NAME = "__Host-flowstead-session" if HTTPS else "flowstead-session"
+CSRF_COOKIE_NAME = "__Host-flowstead-csrf" if HTTPS else "flowstead-csrf"
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True
+CSRF_TRUSTED_ORIGINS = [env.URL]
+CSRF_FAILURE_VIEW = "portal.views.csrf_failure"
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "manifest-src": [SELF],
+        # Chromium applies form-action to redirects too: a login form leads on to an instance's editor.
+        "form-action": [SELF, FLOWSTEAD_INSTANCE_URL.format(name="*")],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# --- People ---------------------------------------------------------------------------------------
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "instances"
+ACCOUNT_ADAPTER = "portal.accounts.AccountAdapter"
+SOCIALACCOUNT_ADAPTER = "portal.accounts.SocialAccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = env.EMAIL_VERIFICATION
+ACCOUNT_USERNAME_MIN_LENGTH = 2
+ACCOUNT_USERNAME_BLACKLIST = sorted(env.RESERVED_NAMES | {"admin", "root", "portal", "api"})
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = _portal.scheme
+ACCOUNT_LOGOUT_REDIRECT_URL = "/"
+ACCOUNT_RATE_LIMITS = {"signup": "20/m/ip", "login": "60/m/ip", "login_failed": "10/m/ip,5/5m/key"}
+ALLAUTH_TRUSTED_PROXY_COUNT = 1
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = "Flowstead"
+USERSESSIONS_TRACK_ACTIVITY = False
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": "oidc",
+                "name": env.LOGIN_OIDC_NAME,
+                "client_id": env.LOGIN_OIDC_CLIENT_ID,
+                "secret": env.LOGIN_OIDC_CLIENT_SECRET,
+                "settings": {"server_url": env.LOGIN_OIDC_ISSUER},
+            }
+        ]
+        if env.LOGIN_OIDC_ISSUER
+        else [],
+    }
+}
+IDP_OIDC_ADAPTER = "tenants.oidc.EditorLoginAdapter"
+IDP_OIDC_PRIVATE_KEY = env.OIDC_PRIVATE_KEY
+IDP_OIDC_ACCESS_TOKEN_EXPIRES_IN = 300
+IDP_OIDC_REFRESH_TOKEN_EXPIRES_IN = 3600
+
+# --- Mail -----------------------------------------------------------------------------------------
+_email = environ.Env.email_url_config(env.EMAIL_URL or "consolemail://")
+EMAIL_BACKEND = _email["EMAIL_BACKEND"]
+EMAIL_HOST = _email.get("EMAIL_HOST") or "localhost"
+EMAIL_PORT = _email.get("EMAIL_PORT") or 25
+EMAIL_HOST_USER = _email.get("EMAIL_HOST_USER") or ""
+EMAIL_HOST_PASSWORD = _email.get("EMAIL_HOST_PASSWORD") or ""
+EMAIL_USE_TLS = _email.get("EMAIL_USE_TLS", False)
+EMAIL_USE_SSL = _email.get("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.EMAIL_FROM
+
+# --- Logs -----------------------------------------------------------------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"handlers": [], "propagate": False},
+        "httpx": {"level": "WARNING"},
+    },
+}

@@ -1,0 +1,314 @@
+"""The instance: what is wanted of it, what was seen of it, and when it is looked at next."""
+
+import secrets
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from allauth.idp.oidc.models import Client
+from django.conf import settings
+from django.db import IntegrityError, models, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from tenants import documents
+from tenants.encryption import EncryptedJSONField, EncryptedTextField
+from tenants.errors import BeingDeleted, InvalidName, InvalidValue, NameTaken, QuotaReached
+from tenants.models.access_token import token_hash
+from tenants.models.event import Event
+from tenants.models.stack import Size, Stack
+from tenants.models.tenant import NAME_RULE, Role, Tenant, check_name
+from tenants.provisioning.spec import InstanceSpec, Secrets, is_variable_name
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+MAX_VARIABLES = 100
+MAX_VARIABLE_BYTES = 32 * 1024
+
+
+def random_secret() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def clean_environment(environment: Mapping[str, Any]) -> dict[str, str]:
+    """The environment variables of a user, checked. Raises ``InvalidValue``."""
+    if len(environment) > MAX_VARIABLES:
+        raise InvalidValue(f"An instance has at most {MAX_VARIABLES} variables.", field="environment")
+    for name, value in environment.items():
+        if not is_variable_name(name):
+            raise InvalidValue(f"“{name}” cannot be the name of a variable here.", field="environment")
+        if not isinstance(value, str) or "\0" in value:
+            raise InvalidValue(f"The value of “{name}” must be text.", field="environment")
+        if len(value.encode(errors="surrogatepass")) > MAX_VARIABLE_BYTES:
+            raise InvalidValue(
+                f"The value of “{name}” is longer than {MAX_VARIABLE_BYTES} bytes.", field="environment"
+            )
+    return dict(environment)
+
+
+class Phase(models.TextChoices):
+    PENDING = "pending"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILING = "failing"
+    DELETING = "deleting"
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it will become another phase by itself."""
+        return self in (Phase.PENDING, Phase.STARTING, Phase.STOPPING, Phase.DELETING)
+
+
+class Power(models.TextChoices):
+    ON = "on"
+    OFF = "off"
+
+
+class InstanceQuerySet(models.QuerySet["Instance"]):
+    def visible_to(self, user: "AbstractBaseUser | AnonymousUser") -> "InstanceQuerySet":
+        return self.filter(tenant__in=Tenant.objects.visible_to(user)).select_related(
+            "tenant", "stack", "size"
+        )
+
+    def due(self, now: datetime) -> "InstanceQuerySet":
+        """Those to look at, and that nobody is working on."""
+        return self.filter(Q(due_at__lte=now) & (Q(claimed_until=None) | Q(claimed_until__lte=now)))
+
+    def mark_due(self) -> int:
+        return self.update(due_at=timezone.now())
+
+    @transaction.atomic
+    def make(
+        self,
+        tenant: Tenant,
+        name: str,
+        *,
+        by: "AbstractBaseUser | AnonymousUser | None",
+        stack: Stack | None = None,
+        size: Size | None = None,
+        environment: Mapping[str, Any] | None = None,
+    ) -> "Instance":
+        """A new instance, switched on. Raises a ``Refused``."""
+        check_name(name)
+        tenant = Tenant.objects.select_for_update().get(pk=tenant.pk)
+        if tenant.instances.filter(retired_at=None).count() >= tenant.max_instances:
+            raise QuotaReached(
+                f"“{tenant.name}” has reached its limit of {tenant.max_instances} instances. "
+                "Delete one, or ask the operator for more."
+            )
+        instance = self.model(
+            tenant=tenant,
+            name=name,
+            stack=_offered(stack or Stack.objects.default(), "stack"),
+            size=_offered(size or Size.objects.default(), "size"),
+            environment=clean_environment(environment or {}),
+        )
+        instance.storage_token_hash = token_hash(instance.storage_token)
+        try:
+            with transaction.atomic():
+                instance.save(force_insert=True)
+        except IntegrityError as error:
+            raise NameTaken(f"“{name}” is taken. Choose another name.", field="name") from error
+        Event.objects.record(Event.Verb.CREATED, by=by, instance=instance)
+        return instance
+
+    def check_free(self, name: str) -> None:
+        """Raise what ``make`` would raise because of the name alone."""
+        if not name:
+            raise InvalidName(NAME_RULE, field="name")
+        check_name(name)
+        if self.filter(name=name).exists():
+            raise NameTaken(f"“{name}” is taken. Choose another name.", field="name")
+
+
+def _offered(choice: Any, what: str) -> Any:
+    if choice is None or not choice.active:
+        raise InvalidValue(f"No such {what} is offered here.", field=what)
+    return choice
+
+
+class Instance(models.Model):
+    """One Node-RED. Its methods are the only way to change what is wanted of it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="instances")
+    name = models.CharField(max_length=40, unique=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    # What is wanted
+    power = models.CharField(max_length=3, choices=Power, default=Power.ON)
+    stack = models.ForeignKey(Stack, on_delete=models.PROTECT, related_name="instances")
+    size = models.ForeignKey(Size, on_delete=models.PROTECT, related_name="instances")
+    environment: Any = EncryptedJSONField(default=dict, blank=True)
+    restarts = models.PositiveIntegerField(default=0)
+    generation = models.PositiveIntegerField(default=1)
+    retired_at = models.DateTimeField(null=True, blank=True)
+
+    # What only the instance knows
+    storage_token = EncryptedTextField(default=random_secret, editable=False)
+    storage_token_hash = models.CharField(max_length=64, unique=True, editable=False)
+    credential_secret = EncryptedTextField(default=random_secret, editable=False)
+    oidc_client_secret = EncryptedTextField(default=random_secret, editable=False)
+
+    # What was seen
+    phase = models.CharField(max_length=10, choices=Phase, default=Phase.PENDING)
+    phase_since = models.DateTimeField(default=timezone.now)
+    reason = models.CharField(max_length=60, blank=True)
+    message = models.TextField(blank=True)
+    incarnation = models.CharField(max_length=100, blank=True)
+    exits: Any = models.JSONField(default=list, blank=True)
+    observed_generation = models.PositiveIntegerField(default=0)
+    observed_at = models.DateTimeField(null=True)
+    ready_at = models.DateTimeField(null=True)
+
+    # When it is looked at next
+    due_at = models.DateTimeField(null=True, default=timezone.now, db_index=True)
+    attempts = models.PositiveIntegerField(default=0)
+    retry_at = models.DateTimeField(null=True)
+    claimed_by = models.CharField(max_length=100, blank=True)
+    claimed_until = models.DateTimeField(null=True)
+
+    objects = InstanceQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def url(self) -> str:
+        address: str = settings.FLOWSTEAD_INSTANCE_URL.format(name=self.name)
+        return f"{address}/"
+
+    @property
+    def is_on(self) -> bool:
+        return self.power == Power.ON
+
+    @property
+    def is_moving(self) -> bool:
+        return Phase(self.phase).is_moving or (
+            self.observed_generation < self.generation and self.phase != Phase.FAILING
+        )
+
+    def role_of(self, user: "AbstractBaseUser | AnonymousUser") -> Role | None:
+        return self.tenant.role_of(user)
+
+    # --- What people want of it -------------------------------------------------------------------
+
+    def turn_on(self, by: Any) -> None:
+        """Asked twice it changes nothing, but it is looked at again at once."""
+        self._want(by, Event.Verb.TURNED_ON, power=Power.ON)
+
+    def turn_off(self, by: Any) -> None:
+        self._want(by, Event.Verb.TURNED_OFF, power=Power.OFF)
+
+    def restart(self, by: Any) -> None:
+        """Start the process anew. A stopped instance is started."""
+        with transaction.atomic():
+            current = self._locked()
+            self._want(by, Event.Verb.RESTART_ASKED, power=Power.ON, restarts=current.restarts + 1)
+
+    def configure(
+        self,
+        by: Any,
+        *,
+        stack: Stack | None = None,
+        size: Size | None = None,
+        environment: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change what the process gets at its start; it is started anew where something differs."""
+        wanted: dict[str, Any] = {}
+        if stack is not None and stack != self.stack:
+            wanted["stack"] = _offered(stack, "stack")
+        if size is not None and size != self.size:
+            wanted["size"] = _offered(size, "size")
+        if environment is not None:
+            wanted["environment"] = clean_environment(environment)
+        if wanted:
+            self._want(by, Event.Verb.CHANGED, message=", ".join(wanted), **wanted)
+
+    def retire(self, by: Any) -> None:
+        """Ask for its removal. The row goes when the driver has seen that nothing is left."""
+        with transaction.atomic():
+            current = self._locked()
+            if current.retired_at is None:
+                self._want(by, Event.Verb.RETIRED, retired_at=timezone.now(), phase=Phase.DELETING)
+
+    @transaction.atomic
+    def restore(self, revision: int, by: Any) -> None:
+        """Bring back the flows and credentials of a kept revision. Node-RED reads them at its start,
+        so an instance that is on is started anew."""
+        if self._locked().retired_at is not None:
+            raise BeingDeleted(f"“{self.name}” is being deleted.")
+        documents.restore(self.pk, revision, author=by.get_username() if by else "")
+        Event.objects.record(Event.Verb.RESTORED, by=by, instance=self, message=f"revision {revision}")
+        if self.is_on:
+            self.restart(by)
+
+    def look_again(self) -> None:
+        """Have the reconciler compare it with the world now, whatever it waits for."""
+        self.attempts, self.retry_at = 0, None
+        self.save(update_fields=["attempts", "retry_at"])
+
+    def _locked(self) -> "Instance":
+        try:
+            return Instance.objects.select_for_update().get(pk=self.pk)
+        except Instance.DoesNotExist:
+            raise BeingDeleted(f"“{self.name}” has been deleted.") from None
+
+    @transaction.atomic
+    def _want(self, by: Any, verb: str, *, message: str = "", **wanted: Any) -> None:
+        """Write what is wanted; a real change makes a new generation and an event."""
+        current = self._locked()
+        if current.retired_at is not None:
+            raise BeingDeleted(f"“{self.name}” is being deleted.")
+        changed = any(getattr(current, field) != value for field, value in wanted.items())
+        for field, value in wanted.items():
+            setattr(self, field, value)
+        self.generation = current.generation + 1 if changed else current.generation
+        self.attempts, self.retry_at = 0, None
+        self.save(update_fields=[*wanted, "generation", "attempts", "retry_at"])
+        if changed:
+            Event.objects.record(verb, by=by, instance=self, message=message)
+
+    # --- What the reconciler needs ----------------------------------------------------------------
+
+    def spec(self) -> InstanceSpec:
+        """The values that a driver works from."""
+        return InstanceSpec(
+            id=str(self.pk),
+            name=self.name,
+            tenant=self.tenant.slug,
+            power=self.is_on,
+            retired=self.retired_at is not None,
+            generation=self.generation,
+            restarts=self.restarts,
+            node_red_version=self.stack.node_red_version,
+            image=self.stack.image,
+            cpu=self.size.cpu,
+            memory=self.size.memory,
+            url=self.url.rstrip("/"),
+            portal_url=settings.FLOWSTEAD_URL,
+            internal_url=settings.FLOWSTEAD_INTERNAL_URL,
+            secrets=Secrets(self.storage_token, self.credential_secret, self.oidc_client_secret),
+            nodes_excludes=tuple(self.stack.nodes_excludes),
+            catalogues=tuple(settings.PALETTE_CATALOGUES),
+            max_document_bytes=settings.DOCUMENT_MAX_BYTES,
+            environment=dict(self.environment),
+        )
+
+    def purge(self) -> None:
+        """Forget it and all that it stored. Only after its absence was observed."""
+        with transaction.atomic():
+            documents.purge(self.pk)
+            Event.objects.record(Event.Verb.REMOVED, instance=self)
+            Client.objects.filter(pk=str(self.pk)).delete()
+            self.delete()
+
+    def age(self) -> timedelta:
+        return timezone.now() - self.created_at

@@ -1,0 +1,220 @@
+"""The one place that makes rows true: claim -> observe -> plan -> apply -> record.
+
+It is level-triggered: it never needs to know what changed, only what is wanted and what is there. So
+a lost signal, a crash between any two steps or a hand that meddles heals in the same way, at the
+latest with the next resync.
+"""
+
+import logging
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections, connection
+from django.utils import timezone
+
+from tenants import wakeup
+from tenants.models import Event, Instance, Lease
+from tenants.models.lease import identity
+from tenants.observing import Claim, record, record_failure
+from tenants.provisioning.driver import Driver, DriverError
+from tenants.provisioning.plan import Action, Verb, plan
+from tenants.provisioning.spec import InstanceSpec, Observation, State
+
+log = logging.getLogger(__name__)
+
+LEASE = "reconciler"
+CLAIM_SECONDS = 60
+POLL_SECONDS = 0.5
+SWEEP_SECONDS = 60
+
+
+class Reconciler:
+    """Reconciles as long as it holds the lease; a second one stands by."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.holder = identity()
+        self._busy: set[UUID] = set()
+        self._guard = threading.Lock()
+        self._problem = ""
+
+    # --- One instance -----------------------------------------------------------------------------
+
+    def reconcile(self, claim: Claim) -> None:
+        """One pass over one instance. No database transaction is open while the driver works."""
+        instance = claim.instance
+        spec = instance.spec()
+        try:
+            seen, actions = self._make_true(spec, instance.retry_at)
+        except DriverError as error:
+            record_failure(claim, error)
+            return
+        if spec.retired and seen.state == State.ABSENT:
+            instance.purge()
+            return
+        record(claim, spec, seen, actions)
+
+    def _make_true(self, spec: InstanceSpec, retry_at: datetime | None) -> tuple[Observation, list[Action]]:
+        seen = self.driver.observe(spec.id)
+        actions = plan(spec, seen)
+        if _must_wait(seen, actions, retry_at):
+            return seen, []
+        for action in actions:
+            log.info("%s %s: %s", action.verb, spec.name, action.why)
+            self.driver.apply(action, spec)
+        return (self.driver.observe(spec.id) if actions else seen), actions
+
+    # --- All that are due -------------------------------------------------------------------------
+
+    def pass_once(self) -> int:
+        """Work on everything that is due now, one after the other; answers how many there were."""
+        claims = self._claim(10_000)
+        for claim in claims:
+            self._work(claim)
+        return len(claims)
+
+    def _claim(self, limit: int) -> list[Claim]:
+        now = timezone.now()
+        candidates = Instance.objects.due(now).order_by("due_at").values_list("pk", flat=True)
+        with self._guard:
+            free = [pk for pk in candidates[: limit + len(self._busy)] if pk not in self._busy][:limit]
+        claims = [Claim.take(pk, self.holder, timedelta(seconds=CLAIM_SECONDS)) for pk in free]
+        return [claim for claim in claims if claim is not None]
+
+    def _work(self, claim: Claim) -> None:
+        """The loop's boundary: whatever one instance does, the others go on."""
+        try:
+            self.reconcile(claim)
+        except Exception as error:
+            log.exception("Reconciling %s failed", claim.instance.name)
+            record_failure(claim, DriverError(f"An internal error: {type(error).__name__}."))
+
+    def sweep(self) -> int:
+        """Remove what the driver has of us and the database does not know; answers how many."""
+        # The world first: an instance made in between is in the database, and so is no orphan.
+        there = self.driver.inventory()
+        known = {str(pk) for pk in Instance.objects.values_list("pk", flat=True)}
+        for orphan in there - known:
+            log.warning("Removing %s: the database does not know it", orphan)
+            self.driver.remove_orphan(orphan)
+            Event.objects.record(Event.Verb.ACTION, reason="orphan", message=f"Removed the orphan {orphan}.")
+        return len(there - known)
+
+    # --- For ever ---------------------------------------------------------------------------------
+
+    def run(self, stop: threading.Event) -> None:
+        """Reconcile until ``stop`` is set; then finish the work at hand and release the lease."""
+        while not stop.is_set():
+            if self._hold_lease():
+                self._be_active(stop)
+            else:
+                stop.wait(min(2.0, settings.RECONCILER_LEASE_SECONDS / 3))
+        Lease.objects.release(LEASE, self.holder)
+        connection.close()
+
+    def _hold_lease(self) -> bool:
+        try:
+            return Lease.objects.hold(
+                LEASE, self.holder, timedelta(seconds=settings.RECONCILER_LEASE_SECONDS), self._problem
+            )
+        except DatabaseError:
+            log.exception("The lease could not be renewed")
+            close_old_connections()
+            return False
+
+    def _be_active(self, stop: threading.Event) -> None:
+        log.info("This reconciler is active: %s", self.holder)
+        Claim.free_those_of_others(self.holder)
+        inactive = threading.Event()
+        threads = [
+            threading.Thread(target=self._watch, args=(inactive,), daemon=True),
+            threading.Thread(target=self._sweep_now_and_then, args=(inactive,), daemon=True),
+        ]
+        with wakeup.listen() as doorbell, ThreadPoolExecutor(settings.RECONCILER_WORKERS) as workers:
+            for thread in threads:
+                thread.start()
+            try:
+                self._dispatch(stop, doorbell, workers)
+            finally:
+                inactive.set()
+        log.info("This reconciler is no longer active")
+
+    def _dispatch(
+        self, stop: threading.Event, doorbell: wakeup.Doorbell, workers: ThreadPoolExecutor
+    ) -> None:
+        renew_at = timezone.now()
+        while not stop.is_set():
+            if timezone.now() >= renew_at:
+                if not self._hold_lease():
+                    return
+                renew_at = timezone.now() + timedelta(seconds=settings.RECONCILER_LEASE_SECONDS / 3)
+            try:
+                room = settings.RECONCILER_WORKERS - len(self._busy)
+                claims = self._claim(room) if room > 0 else []
+            except DatabaseError:
+                log.exception("The database did not answer")
+                close_old_connections()
+                claims = []
+            for claim in claims:
+                with self._guard:
+                    self._busy.add(claim.instance.pk)
+                workers.submit(self._work_and_ring, claim)
+            if not claims or room <= len(claims):
+                doorbell.wait(self._until_next_due())
+
+    def _until_next_due(self) -> float:
+        """Seconds to sleep: until the next row is due, at most ``POLL_SECONDS``."""
+        next_due = (
+            Instance.objects.filter(due_at__gt=timezone.now())
+            .order_by("due_at")
+            .values_list("due_at", flat=True)
+            .first()
+        )
+        if next_due is None:
+            return POLL_SECONDS
+        return min(POLL_SECONDS, max(0.02, (next_due - timezone.now()).total_seconds()))
+
+    def _work_and_ring(self, claim: Claim) -> None:
+        try:
+            self._work(claim)
+        finally:
+            with self._guard:
+                self._busy.discard(claim.instance.pk)
+            connection.close()
+            wakeup.ring()
+
+    def _watch(self, inactive: threading.Event) -> None:
+        """What happens in the world makes its instance due."""
+        while not inactive.is_set():
+            try:
+                for instance_id in self.driver.watch(inactive):
+                    Instance.objects.filter(pk=instance_id, retry_at=None).mark_due()
+                    wakeup.ring()
+            except (DriverError, DatabaseError) as error:
+                log.warning("The watch ended and is started again: %s", error)
+            connection.close()
+            inactive.wait(1)
+
+    def _sweep_now_and_then(self, inactive: threading.Event) -> None:
+        while not inactive.is_set():
+            try:
+                self.driver.check()
+                self.sweep()
+                self._problem = ""
+            except (DriverError, DatabaseError) as error:
+                self._problem = str(error)
+                log.warning("No sweep: %s", error)
+            connection.close()
+            inactive.wait(SWEEP_SECONDS if not self._problem else 5 + random.random())
+
+
+def _must_wait(seen: Observation, actions: list[Action], retry_at: datetime | None) -> bool:
+    """Whether a process that keeps ending has to stay down for now."""
+    starts_again = any(action.verb == Verb.START for action in actions)
+    return (
+        seen.state == State.FAILED and starts_again and retry_at is not None and retry_at > timezone.now()
+    )

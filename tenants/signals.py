@@ -1,0 +1,33 @@
+"""Saved -> due. A signal says that something may have changed, never what."""
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.db.models.signals import post_save
+
+from tenants import wakeup
+from tenants.models import Instance, Size, Stack, Tenant
+
+
+def connect() -> None:
+    post_save.connect(instance_saved, sender=Instance, dispatch_uid="instance due")
+    post_save.connect(offer_saved, sender=Stack, dispatch_uid="stack due")
+    post_save.connect(offer_saved, sender=Size, dispatch_uid="size due")
+    post_save.connect(user_saved, sender=get_user_model(), dispatch_uid="personal tenant")
+
+
+def instance_saved(instance: Instance, **_: Any) -> None:
+    Instance.objects.filter(pk=instance.pk).mark_due()
+    transaction.on_commit(wakeup.ring)
+
+
+def offer_saved(instance: Stack | Size, **_: Any) -> None:
+    instance.instances.all().mark_due()
+    transaction.on_commit(wakeup.ring)
+
+
+def user_saved(instance: Any, created: bool, raw: bool = False, **_: Any) -> None:
+    """Every user gets a tenant of their own, by whichever door the user came in."""
+    if created and not raw:
+        Tenant.objects.make_personal(instance)
