@@ -63,13 +63,10 @@ def back_off(attempts: int, uniform: Callable[[float, float], float] = random.un
 def record(claim: Claim, spec: InstanceSpec, seen: Observation, actions: list[Action]) -> None:
     """What a pass saw and did, as the row's state and as events."""
     instance, now = claim.instance, timezone.now()
-    exits = _exits(instance, seen, actions, now)
+    exits = _exits(instance, spec, seen, actions, now)
     phase, reason, message = _verdict(instance, spec, seen, exits, now)
-    failed = phase == Phase.FAILING and seen.state == State.FAILED
-    attempts = instance.attempts + 1 if failed else (0 if phase == Phase.RUNNING else instance.attempts)
-    retry_at = now + back_off(attempts) if failed else None
-    if failed and not actions and instance.retry_at and instance.retry_at > now:
-        attempts, retry_at = instance.attempts, instance.retry_at
+    ready_at = _ready_at(instance, phase, seen, now)
+    attempts, retry_at = _patience(instance, seen, ready_at, now)
     since = instance.phase_since if phase == instance.phase else now
     _tell(instance, phase, reason, message, actions, exits)
     claim.settle(
@@ -84,7 +81,7 @@ def record(claim: Claim, spec: InstanceSpec, seen: Observation, actions: list[Ac
         retry_at=retry_at,
         observed_generation=spec.generation,
         observed_at=now,
-        ready_at=_ready_at(instance, phase, seen, now),
+        ready_at=ready_at,
     )
 
 
@@ -143,14 +140,31 @@ def _starting(instance: Instance, seen: Observation, now: datetime) -> tuple[Pha
     return Phase.STARTING, seen.reason, seen.message
 
 
-def _exits(instance: Instance, seen: Observation, actions: list[Action], now: datetime) -> list[str]:
+def _exits(
+    instance: Instance, spec: InstanceSpec, seen: Observation, actions: list[Action], now: datetime
+) -> list[str]:
     """When the process ended without being asked, in the last minutes: ISO 8601, oldest first."""
     recent = [at for at in instance.exits if now - datetime.fromisoformat(at) < FLAP_WINDOW]
-    asked = any(action.verb != Verb.CREATE for action in actions)
+    # A generation that nobody has seen finished: a reconciler that died may have restarted it already.
+    asked = instance.observed_generation != spec.generation or any(
+        action.verb != Verb.CREATE for action in actions
+    )
     ended = instance.incarnation and seen.incarnation != instance.incarnation and not asked
     if ended and seen.state in ALIVE | {State.FAILED}:
         recent.append(now.isoformat())
     return recent[-20:]
+
+
+def _patience(
+    instance: Instance, seen: Observation, ready_at: datetime | None, now: datetime
+) -> tuple[int, datetime | None]:
+    """Failures in a row, and when a process that gave up is started again."""
+    if seen.state == State.FAILED:
+        if instance.retry_at and instance.retry_at > now:
+            return instance.attempts, instance.retry_at
+        return instance.attempts + 1, now + back_off(instance.attempts + 1)
+    is_steady = ready_at is not None and now - ready_at > STEADY
+    return (0 if is_steady else instance.attempts), None
 
 
 def _ready_at(instance: Instance, phase: Phase, seen: Observation, now: datetime) -> datetime | None:

@@ -192,7 +192,7 @@ class Reconciler:
         while not inactive.is_set():
             try:
                 for instance_id in self.driver.watch(inactive):
-                    Instance.objects.filter(pk=instance_id, retry_at=None).mark_due()
+                    Instance.objects.filter(pk=instance_id).not_waiting().mark_due()
                     wakeup.ring()
             except (DriverError, DatabaseError) as error:
                 log.warning("The watch ended and is started again: %s", error)
@@ -213,8 +213,7 @@ class Reconciler:
 
 
 def _must_wait(seen: Observation, actions: list[Action], retry_at: datetime | None) -> bool:
-    """Whether a process that keeps ending has to stay down for now."""
+    """Whether a process that ended has to stay down for now: until its back-off is set and over."""
     starts_again = any(action.verb == Verb.START for action in actions)
-    return (
-        seen.state == State.FAILED and starts_again and retry_at is not None and retry_at > timezone.now()
-    )
+    is_time = retry_at is not None and retry_at <= timezone.now()
+    return seen.state == State.FAILED and starts_again and not is_time

