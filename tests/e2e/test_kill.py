@@ -1,0 +1,204 @@
+"""kill -9, everywhere: afterwards the state is right, nothing is lost, nothing runs twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+
+from tests.e2e.product import ROOT, Product, wait_for
+
+FLOWS = [
+    {"id": "t", "type": "tab", "label": "t"},
+    {"id": "i", "type": "http in", "z": "t", "url": "/hi", "method": "get", "wires": [["o"]]},
+    {"id": "o", "type": "http response", "z": "t", "wires": []},
+]
+
+
+@pytest.fixture(scope="module")
+def running(product: Product) -> Product:
+    api = product.api(product.token())
+    api.make("kitchen")
+    api.wait("kitchen", "running")
+    return product
+
+
+@pytest.fixture
+def api(running: Product):
+    return running.api(running.token())
+
+
+def node_red(product: Product) -> list[int]:
+    """The Node-RED processes of the product."""
+    return product.pids("settings.js")
+
+
+def storage(product: Product, name: str) -> httpx.Client:
+    """The storage API as the instance itself uses it."""
+    script = f"from tenants.models import Instance as I; i = I.objects.get(name='{name}'); print(i.pk, i.storage_token)"
+    pk, token = product.manage("shell", "-v", "0", "-c", script).split()
+    return httpx.Client(
+        base_url=f"{product.local}/api/v1/storage/{pk}", headers={"Authorization": f"Bearer {token}"}, timeout=20
+    )
+
+
+def is_settled(product: Product, api, running: int) -> bool:
+    return (
+        len(node_red(product)) == running
+        and all(item["phase"] in ("running", "stopped") for item in api.client.get("/instances").json()["items"])
+        and product.is_up("kitchen")
+    )
+
+
+def test_a_killed_node_red_comes_back_and_the_timeline_says_so(running, api):
+    [pid] = node_red(running)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: node_red(running) not in ([], [pid]) and running.is_up("kitchen"), "a new process answers")
+    api.wait("kitchen", "running")
+    assert len(node_red(running)) == 1
+    wait_for(
+        lambda: any(event["verb"] == "exited" for event in api.client.get("/instances/kitchen/events").json()["items"]),
+        "the timeline names the exit",
+    )
+
+
+def test_a_killed_web_process_during_a_save_loses_nothing(running, api):
+    client = storage(running, "kitchen")
+    stop, saved = threading.Event(), []
+
+    def save() -> None:
+        number = int(client.get("/flows").headers["ETag"].strip('"'))
+        while not stop.is_set():
+            body = json.dumps([*FLOWS, {"id": f"c{number}", "type": "comment"}])
+            try:
+                answer = client.post("/flows", content=body, headers={"If-Match": f'"{number}"'})
+            except httpx.TransportError:
+                continue
+            if answer.status_code == 200:
+                number = answer.json()["revision"]
+                saved.append((number, body))
+            else:
+                assert answer.status_code in (502, 503), answer.text
+
+    saver = threading.Thread(target=save)
+    saver.start()
+    for _ in range(3):
+        time.sleep(0.5)
+        os.kill(running.pids("portal.asgi")[0], signal.SIGKILL)
+    time.sleep(1.5)
+    stop.set()
+    saver.join()
+    assert len(saved) > 10
+    assert [number for number, _ in saved] == list(range(saved[0][0], saved[0][0] + len(saved)))
+    assert client.get("/flows").text == saved[-1][1]
+    assert len(node_red(running)) == 1
+    wait_for(lambda: len(running.pids("portal.asgi")) == 2, "both web processes are back")
+
+
+def test_instances_outlive_reconciler_and_web(running, api):
+    before = node_red(running)
+    for part in ("manage.py reconcile", "portal.asgi"):
+        for pid in running.pids(part):
+            os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: running.get("portal", "/readyz").status_code == 200, "it is ready again", 30)
+    assert node_red(running) == before
+    api.make("after-kill")
+    api.wait("after-kill", "running")
+    api.client.delete("/instances/after-kill")
+    api.wait("after-kill", 404)
+
+
+@pytest.mark.parametrize("wish", ["create", "stop", "start", "change", "delete"])
+def test_a_reconciler_killed_at_any_step_is_finished_by_the_next(running, api, wish):
+    """A reconciler of the test's own works on the product's world and is killed between any two calls;
+    the product's reconciler takes over."""
+    for step in range(6):
+        name = f"k-{wish}-{step}"
+        if wish != "create":
+            api.make(name)
+            api.wait(name, "running")
+        if wish == "start":
+            api.client.post(f"/instances/{name}/stop")
+            api.wait(name, "stopped")
+        for pid in running.pids("manage.py reconcile"):
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            ask = {
+                "create": lambda name=name: api.client.post("/instances", json={"name": name}),
+                "stop": lambda name=name: api.client.post(f"/instances/{name}/stop"),
+                "start": lambda name=name: api.client.post(f"/instances/{name}/start"),
+                "change": lambda name=name: api.client.patch(f"/instances/{name}", json={"environment": {"A": "1"}}),
+                "delete": lambda name=name: api.client.delete(f"/instances/{name}"),
+            }[wish]
+            assert ask().status_code in (200, 201, 202)
+            killed = subprocess.run(
+                [sys.executable, "-m", "tests.e2e.killed_reconciler", str(step)],
+                cwd=ROOT,
+                env=running.environment,
+                capture_output=True,
+                timeout=60,
+            )
+        finally:
+            for pid in running.pids("manage.py reconcile"):
+                os.kill(pid, signal.SIGCONT)
+        assert killed.returncode in (0, -signal.SIGKILL), killed.stderr.decode()[-2000:]
+        api.wait(name, {"delete": 404, "stop": "stopped"}.get(wish, "running"))
+        if wish not in ("delete", "stop"):
+            wait_for(lambda name=name: running.is_up(name), "it answers")
+        api.client.delete(f"/instances/{name}")
+        api.wait(name, 404)
+        assert len(node_red(running)) == 1
+        if killed.returncode == 0:
+            break
+    else:
+        pytest.fail("the reconciler makes more calls than this test kills it at")
+
+
+def test_a_killed_process_manager_leaves_nobody_behind_and_nothing_twice(running, api):
+    [before] = node_red(running)
+    [manager] = running.pids("supervisord")
+    os.kill(manager, signal.SIGKILL)
+    wait_for(lambda: running.pids("supervisord") not in ([], [manager]), "a new process manager")
+    wait_for(lambda: is_settled(running, api, 1), "everything is back", 60)
+    assert node_red(running) != [before]
+    time.sleep(1)
+    assert len(node_red(running)) == 1
+
+
+def test_everything_killed_at_once_comes_back_with_another_start(running, api):
+    api.make("stopped-one")
+    api.wait("stopped-one", "running")
+    api.client.post("/instances/stopped-one/stop")
+    api.wait("stopped-one", "stopped")
+    flows = storage(running, "kitchen").get("/flows").text
+    api.client.post("/instances", json={"name": "just-made"})
+    running.kill_everything()
+    wait_for(lambda: not running.processes(), "all are dead")
+    running.start()
+    wait_for(lambda: is_settled(running, api, 2), "everything is back", 60)
+    assert running.is_up("just-made")
+    assert api.instance("stopped-one")["phase"] == "stopped"
+    assert storage(running, "kitchen").get("/flows").text == flows
+    assert api.client.post("/instances", json={"name": "stopped-one"}).status_code == 409
+    for name in ("stopped-one", "just-made"):
+        api.client.delete(f"/instances/{name}")
+        api.wait(name, 404)
+        api.make(name)
+        api.wait(name, "running")
+        api.client.delete(f"/instances/{name}")
+        api.wait(name, 404)
+
+
+def test_a_second_start_brings_back_what_ran_and_a_stop_leaves_no_process(running, api):
+    assert running.stop(signal.SIGINT) == 0
+    assert running.processes() == {}
+    running.start()
+    wait_for(lambda: is_settled(running, api, 1), "everything is back", 60)
+    assert running.stop(signal.SIGTERM) == 0
+    assert running.processes() == {}
+    running.start()
