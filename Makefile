@@ -46,7 +46,7 @@ test-python: setup-dev
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-node: setup-dev
-	cd custom-node-red && PATH="$(NODE_HOME)/bin:$$PATH" node --test --test-concurrency=2 test/
+	cd custom-node-red && PATH="$(NODE_HOME)/bin:$$PATH" node --test --test-concurrency=2 "test/*.test.js"
 
 check: setup-dev ## format, lint, types, import contracts, migrations, deploy checks
 	$(BIN)/ruff format --check --quiet .

@@ -46,7 +46,7 @@ class UserToken(HttpBearer):
         if user is None:
             throttle = WrongTokenThrottle("30/m")
             if not throttle.allow_request(request):
-                raise Throttled(wait=throttle.wait())
+                raise Throttled(wait=math.ceil(throttle.wait() or 60))
             return None
         request.user = user
         return token
@@ -91,14 +91,17 @@ def not_authenticated(request: HttpRequest, error: AuthenticationError) -> HttpR
 
 @api.exception_handler(ValidationError)
 def invalid_input(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    fields = {".".join(str(part) for part in problem["loc"][1:]) or "body": problem["msg"] for problem in error.errors}
+    fields = {
+        ".".join(str(part) for part in problem["loc"][1:]) or "body": problem["msg"]
+        for problem in error.errors
+    }
     return _error(422, "invalid_input", "Some of the input cannot be used.", fields)
 
 
 @api.exception_handler(Throttled)
 def throttled(request: HttpRequest, error: Throttled) -> HttpResponse:
     response = _error(429, "too_many_requests", "Too many wrong tokens. Try again later.")
-    response["Retry-After"] = str(math.ceil(error.wait or 60))
+    response["Retry-After"] = str(error.wait or 60)
     return response
 
 

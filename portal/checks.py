@@ -16,7 +16,9 @@ def keys_are_there(app_configs: Any, **_: Any) -> list[CheckMessage]:
     problems: list[CheckMessage] = []
     if len(settings.SECRET_KEY) < 50:
         problems.append(
-            Error("SECRET_KEY has fewer than 50 characters.", hint="Make a long random one.", id="portal.E001")
+            Error(
+                "SECRET_KEY has fewer than 50 characters.", hint="Make a long random one.", id="portal.E001"
+            )
         )
     if not settings.ENCRYPTION_KEYS:
         problems.append(

@@ -31,7 +31,9 @@ def readyz(request: HttpRequest) -> HttpResponse:
         checks |= {"driver": _driver_problem(), "due": _due_problem()}
     ready = not any(checks.values())
     answer = {name: {"ok": not problem, "detail": problem} for name, problem in checks.items()}
-    return JsonResponse({"status": "ok" if ready else "not ready", "checks": answer}, status=200 if ready else 503)
+    return JsonResponse(
+        {"status": "ok" if ready else "not ready", "checks": answer}, status=200 if ready else 503
+    )
 
 
 def _database_problem() -> str:
@@ -57,7 +59,9 @@ def _oldest_due_seconds() -> float:
 
 def _due_problem() -> str:
     age = _oldest_due_seconds()
-    return f"An instance has been waiting for the reconciler for {age:.0f} s." if age > OVERDUE_SECONDS else ""
+    return (
+        f"An instance has been waiting for the reconciler for {age:.0f} s." if age > OVERDUE_SECONDS else ""
+    )
 
 
 @require_safe

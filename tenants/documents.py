@@ -103,8 +103,14 @@ def load(instance_id: UUID, kind: str) -> bytes:
     return decrypt(bytes(document.body)) if kind in ENCRYPTED else bytes(document.body)
 
 
-def save(instance_id: UUID, kind: str, body: bytes) -> None:
+@transaction.atomic
+def save(instance_id: UUID, kind: str, body: bytes, *, expected: int | None = None) -> None:
+    """``expected`` is the revision of the flows that the document belongs to: Node-RED saves the
+    credentials of a deploy just before its flows, and a stale deploy must not change them either."""
     _parsed(body, dict, kind)
+    if expected is not None:
+        head = _get(f"{instance_id}:flows", lock=True)
+        _check_current(expected, head.revision if head else 0)
     _put(f"{instance_id}:{kind}", encrypt(body) if kind in ENCRYPTED else body)
 
 
@@ -151,13 +157,18 @@ def save_flows(instance_id: UUID, body: bytes, *, expected: int | None, author: 
     if head is not None and head.digest == digest and expected in (None, current, current - 1):
         _keep_credentials(instance_id, current)
         return current
-    if expected is not None and expected != current:
+    if expected is not None:
+        _check_current(expected, current)
+    return _append(instance_id, head, body, digest, author=author, kind="deploy")
+
+
+def _check_current(expected: int, current: int) -> None:
+    if expected != current:
         raise StaleRevision(
             f"These flows were changed elsewhere: revision {current} is stored, and this is a change of "
             f"revision {expected}. Nothing was overwritten. Export your flows, restart the instance to "
             "load what is stored, then import them."
         )
-    return _append(instance_id, head, body, digest, author=author, kind="deploy")
 
 
 def _append(

@@ -31,9 +31,7 @@ def tail(instance: Instance, lines: int) -> list[str]:
     return list(_driver().logs(str(instance.pk), tail=count, follow=False, stop=threading.Event()))
 
 
-async def follow(
-    instance: Instance, lines: int, still_allowed: Callable[[], bool]
-) -> AsyncIterator[str]:
+async def follow(instance: Instance, lines: int, still_allowed: Callable[[], bool]) -> AsyncIterator[str]:
     """The last lines, then those that come, for as long as ``still_allowed`` says so. An empty text
     is a heartbeat: nothing has come, and whoever sends this on notices whether anybody listens."""
     stop = threading.Event()

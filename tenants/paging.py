@@ -13,7 +13,9 @@ DEFAULT_LIMIT = 50
 Row = TypeVar("Row", bound=Model)
 
 
-def page(rows: "QuerySet[Row]", *, order: str, cursor: str | None, limit: int) -> tuple[list[Row], str | None]:
+def page(
+    rows: "QuerySet[Row]", *, order: str, cursor: str | None, limit: int
+) -> tuple[list[Row], str | None]:
     """The rows after ``cursor`` and the cursor of the next page, None on the last one.
 
     ``order`` is a unique field, with ``-`` for descending. Raises ``InvalidValue``.

@@ -27,10 +27,12 @@ class InstanceToken(HttpBearer):
 
     def authenticate(self, request: HttpRequest, token: str) -> UUID | None:
         asked = request.resolver_match.kwargs.get("instance_id") if request.resolver_match else None
+        if asked is None:
+            return None
         known = Instance.objects.filter(pk=asked).values_list("storage_token_hash", flat=True).first()
         if known is None or not hmac.compare_digest(known, token_hash(token)):
             return None
-        return asked
+        return UUID(str(asked))
 
 
 router = Router(auth=InstanceToken(), tags=["storage"])
@@ -93,9 +95,7 @@ def get_editor_user(request: HttpRequest, instance_id: UUID, username: str) -> H
     role = role_in_editor(instance, user) if user else None
     if role is None:
         raise Http404(f"“{username}” may not enter this editor.")
-    return _json(
-        json.dumps({"username": username, "role": role, "permissions": PERMISSIONS[role]}).encode()
-    )
+    return _json(json.dumps({"username": username, "role": role, "permissions": PERMISSIONS[role]}).encode())
 
 
 @router.get("/{uuid:instance_id}/{kind}")
@@ -105,7 +105,8 @@ def get_document(request: HttpRequest, instance_id: UUID, kind: str) -> HttpResp
 
 @router.post("/{uuid:instance_id}/{kind}")
 def save_document(request: HttpRequest, instance_id: UUID, kind: str) -> HttpResponse:
-    documents.save(instance_id, _kind(kind), request.body)
+    """``If-Match`` binds it to a revision of the flows, as with the flows themselves."""
+    documents.save(instance_id, _kind(kind), request.body, expected=_seen_revision(request))
     return _json(b"{}")
 
 

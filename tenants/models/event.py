@@ -62,7 +62,9 @@ class Event(models.Model):
 
     at = models.DateTimeField(default=timezone.now, db_index=True)
     verb = models.CharField(max_length=20, choices=Verb)
-    actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
     actor_name = models.CharField(max_length=150, blank=True)
     tenant = models.ForeignKey("tenants.Tenant", null=True, on_delete=models.SET_NULL, related_name="events")
     instance_id = models.UUIDField(null=True)

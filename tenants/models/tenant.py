@@ -49,6 +49,8 @@ class TenantQuerySet(models.QuerySet["Tenant"]):
         return self.filter(memberships__user_id=user.pk) if user.pk else self.none()
 
     def where_user_can_change(self, user: "AbstractBaseUser | AnonymousUser") -> "TenantQuerySet":
+        if not user.pk:
+            return self.none()
         return self.filter(
             memberships__user_id=user.pk, memberships__role__in=[role for role in Role if role.can_change]
         )

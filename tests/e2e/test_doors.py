@@ -92,18 +92,36 @@ def test_a_removed_member_is_out_of_the_editor_within_a_minute(browser, with_two
 
     assert asks() == 200
     with_two.manage(
-        "shell", "-v", "0", "-c", "from tenants.models import Membership as m; m.objects.filter(user__username='alice').update(role='viewer')"
+        "shell",
+        "-v",
+        "0",
+        "-c",
+        "from tenants.models import Membership as m; m.objects.filter(user__username='alice').update(role='viewer')",
     )
     from tests.e2e.product import wait_for
 
     wait_for(lambda: asks() == 401, "the editor forgot her", seconds=60)
     with_two.manage(
-        "shell", "-v", "0", "-c", "from tenants.models import Membership as m; m.objects.filter(user__username='alice').update(role='owner')"
+        "shell",
+        "-v",
+        "0",
+        "-c",
+        "from tenants.models import Membership as m; m.objects.filter(user__username='alice').update(role='owner')",
     )
     page.context.close()
 
 
-@pytest.mark.parametrize("host", ["evil.example", "a.b.localhost", "kitchen.localhost.evil", "-x.localhost", "kitchen_.localhost", "localhost.localhost"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "a.b.localhost",
+        "kitchen.localhost.evil",
+        "-x.localhost",
+        "kitchen_.localhost",
+        "localhost.localhost",
+    ],
+)
 def test_hosts_that_are_nobodys_get_no_page(with_two, host):
     answer = httpx.get(f"http://127.0.0.1:{with_two.port}/", headers={"Host": host})
     assert answer.status_code in (404, 421)

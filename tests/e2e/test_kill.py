@@ -43,14 +43,18 @@ def storage(product: Product, name: str) -> httpx.Client:
     script = f"from tenants.models import Instance as I; i = I.objects.get(name='{name}'); print(i.pk, i.storage_token)"
     pk, token = product.manage("shell", "-v", "0", "-c", script).split()
     return httpx.Client(
-        base_url=f"{product.local}/api/v1/storage/{pk}", headers={"Authorization": f"Bearer {token}"}, timeout=20
+        base_url=f"{product.local}/api/v1/storage/{pk}",
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=20,
     )
 
 
 def is_settled(product: Product, api, running: int) -> bool:
     return (
         len(node_red(product)) == running
-        and all(item["phase"] in ("running", "stopped") for item in api.client.get("/instances").json()["items"])
+        and all(
+            item["phase"] in ("running", "stopped") for item in api.client.get("/instances").json()["items"]
+        )
         and product.is_up("kitchen")
     )
 
@@ -58,11 +62,15 @@ def is_settled(product: Product, api, running: int) -> bool:
 def test_a_killed_node_red_comes_back_and_the_timeline_says_so(running, api):
     [pid] = node_red(running)
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: node_red(running) not in ([], [pid]) and running.is_up("kitchen"), "a new process answers")
+    wait_for(
+        lambda: node_red(running) not in ([], [pid]) and running.is_up("kitchen"), "a new process answers"
+    )
     api.wait("kitchen", "running")
     assert len(node_red(running)) == 1
     wait_for(
-        lambda: any(event["verb"] == "exited" for event in api.client.get("/instances/kitchen/events").json()["items"]),
+        lambda: any(
+            event["verb"] == "exited" for event in api.client.get("/instances/kitchen/events").json()["items"]
+        ),
         "the timeline names the exit",
     )
 
@@ -132,7 +140,9 @@ def test_a_reconciler_killed_at_any_step_is_finished_by_the_next(running, api, w
                 "create": lambda name=name: api.client.post("/instances", json={"name": name}),
                 "stop": lambda name=name: api.client.post(f"/instances/{name}/stop"),
                 "start": lambda name=name: api.client.post(f"/instances/{name}/start"),
-                "change": lambda name=name: api.client.patch(f"/instances/{name}", json={"environment": {"A": "1"}}),
+                "change": lambda name=name: api.client.patch(
+                    f"/instances/{name}", json={"environment": {"A": "1"}}
+                ),
                 "delete": lambda name=name: api.client.delete(f"/instances/{name}"),
             }[wish]
             assert ask().status_code in (200, 201, 202)

@@ -58,7 +58,9 @@ def deploy_a_flow(page: Page) -> None:
     )
     page.keyboard.press("Escape")
     page.mouse.click(600, 400)
-    with page.expect_response(lambda answer: answer.url.endswith("/flows") and answer.request.method == "POST") as saved:
+    with page.expect_response(
+        lambda answer: answer.url.endswith("/flows") and answer.request.method == "POST"
+    ) as saved:
         page.locator("#red-ui-header-button-deploy").click()
     assert saved.value.status == 200, saved.value.text()
 

@@ -42,6 +42,14 @@ def test_a_stale_revision_is_409(storage, base):
     assert storage.get(f"{base}/flows").json() == FLOWS
 
 
+def test_credentials_of_a_stale_deploy_are_refused_before_its_flows(storage, base):
+    post(storage, f"{base}/credentials", {"a": "1"}, **{"If-Match": '"0"'})
+    post(storage, f"{base}/flows", FLOWS, **{"If-Match": '"0"'})
+    response = post(storage, f"{base}/credentials", {"a": "2"}, **{"If-Match": '"0"'})
+    assert (response.status_code, response.json()["code"]) == (409, "stale_revision")
+    assert storage.get(f"{base}/credentials").json() == {"a": "1"}
+
+
 @pytest.mark.parametrize("etag", ["x", "-1", '"1', "1.5", '""', "9" * 20])
 def test_a_bad_if_match_is_refused(storage, base, etag):
     response = post(storage, f"{base}/flows", FLOWS, **{"If-Match": etag})
