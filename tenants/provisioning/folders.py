@@ -156,12 +156,6 @@ class Folders:
             self.root(instance_id).replace(old)
             shutil.rmtree(old, ignore_errors=True)
 
-    def sweep(self) -> None:
-        """Remove what a kill left of folders that were being made or removed. Only while nobody
-        else makes or removes any."""
-        for leftover in [*self._instances.glob(".old-*"), *self._instances.glob(".new-*")]:
-            shutil.rmtree(leftover, ignore_errors=True)
-
     def _fill(self, root: Path, instance_id: str) -> None:
         _make(root, self._passable)
         userdir, tmp = root / "userdir", root / "tmp"
@@ -184,8 +178,8 @@ class Folders:
     def _write(self, path: Path, text: str) -> None:
         draft = path.with_name(f"{path.name}.draft")
         draft.unlink(missing_ok=True)
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
+        draft.touch(mode=0o600, exist_ok=False)
+        draft.write_text(text, encoding="utf-8")
         draft.replace(path)
 
 
@@ -196,3 +190,9 @@ def _make(path: Path, mode: int) -> None:
 
 def _json(record: Record) -> str:
     return json.dumps({"installation": record.installation, "name": record.name, "digest": record.digest})
+
+
+def sweep(instances: Path) -> None:
+    """Remove what a kill left of folders that were being made or removed. Only while no driver works."""
+    for leftover in [*instances.glob(".old-*"), *instances.glob(".new-*")]:
+        shutil.rmtree(leftover, ignore_errors=True)

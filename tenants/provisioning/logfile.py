@@ -76,10 +76,10 @@ class _Log:
 
     def fresh(self) -> Iterator[str]:
         """The lines that came since; after a rotation the rest of the old file first."""
-        rotated = self._file is not None and self._has_moved()
+        moved = self._has_moved()
         if self._file:
             yield from self._split(self._file)
-        if rotated or self._file is None:
+        if moved:
             self.close()
             self._open()
             if self._file:
@@ -97,7 +97,8 @@ class _Log:
             self._file = None
 
     def _has_moved(self) -> bool:
-        assert self._file is not None
+        if self._file is None:
+            return True
         try:
             there, here = self._path.stat(), os.fstat(self._file.fileno())
         except FileNotFoundError:

@@ -12,7 +12,7 @@ NAME_MAX_LENGTH = 40
 _LABEL = re.compile(r"[a-z](?:[a-z0-9]|-(?!-))*(?<!-)\Z")
 
 RESERVED_NAMES = frozenset(
-    {"portal", "manager", "registry", "catalogue", "admin", "api", "www", "auth", "mail", "localhost"}
+    {"portal", "manager", "registry", "catalogue", "admin", "api", "www", "auth", "mail", "localhost", "new"}
 )
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")

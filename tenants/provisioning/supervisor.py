@@ -225,6 +225,11 @@ class Supervisor:
             time.sleep(0.02)
         return True
 
+    def stop_all(self, *, first: str) -> None:
+        """Tell all processes to end, without waiting for it, once the group ``first`` has ended."""
+        self.remove(first, within=ANSWER_SECONDS)
+        self._call("stopAllProcesses", False)
+
     def log_tail(self) -> str:
         """The end of supervisord's own log, empty where it keeps none."""
         try:

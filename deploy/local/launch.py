@@ -1,0 +1,257 @@
+"""``make run``: prepare what is missing, start everything, stay until told to end, leave nothing behind.
+
+The launcher is the parent of one supervisord, which is the parent of all else: web processes, the
+reconciler, Caddy and the instances. It holds the data folder, so there is never a second one.
+"""
+
+import json
+import os
+import resource
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from string import Template
+from threading import Event
+from types import ModuleType
+
+from django.core.exceptions import ImproperlyConfigured
+
+from deploy.local import keys, preflight
+from deploy.local.isolation import Isolation, isolation
+from deploy.local.layout import HERE, CannotStart, Layout, is_root, make_folder, write_private
+from deploy.local.ready import answers
+from tenants.provisioning import survivors
+from tenants.provisioning.driver import DriverError
+from tenants.provisioning.folders import sweep
+from tenants.provisioning.supervisor import ProgramFolder, Supervisor
+
+STOP_SECONDS = 15.0
+READY_SECONDS = 120.0
+QUICK_ENDS = 5  # of supervisord, each within a second of its start, and we give up
+NO_WALL = (
+    "Instances run as processes of this machine. Flows can run any code, so there is no wall between\n"
+    "tenants: let only people in who trust each other."
+)
+
+
+def main() -> int:
+    os.umask(0o077)
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        from portal import env
+
+        Launcher(env, stop).run()
+    except (ImproperlyConfigured, CannotStart) as error:
+        if stop.is_set():
+            return 0
+        print(f"Flowstead cannot start: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+class Launcher:
+    """One ``make run``. ``env`` is ``portal.env``, read."""
+
+    def __init__(self, env: ModuleType, stop: Event) -> None:
+        self._env = env
+        self._stop = stop
+        self._layout = Layout(
+            base=env.BASE_DIR,
+            data=env.DATA_DIR,
+            run=env.LOCAL_RUN_DIR,
+            instances=env.LOCAL_INSTANCES_DIR,
+            node=env.LOCAL_NODE,
+            node_red=env.LOCAL_NODE_RED_DIR,
+        )
+        self._supervisord: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> None:
+        layout = self._layout
+        preflight.check_paths(layout)
+        preflight.check_parts(layout)
+        preflight.check_user(self._env.LOCAL_USER)
+        preflight.make_data_folder(layout)
+        preflight.make_run_folder(layout)
+        held = [preflight.claim(layout.data), preflight.claim(layout.run)]
+        try:
+            survivors.end(layout.run)  # of a launcher that was ended by kill -9
+            preflight.check_port(self._env.PORT)
+            self._prepare()
+            self._watch_over(self._way())
+        finally:
+            self._end()
+            for descriptor in held:
+                os.close(descriptor)
+
+    # --- Preparing --------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        layout = self._layout
+        keys.make_missing(layout.keys)
+        write_private(layout.data / "port", f"{self._env.PORT}\n")
+        make_folder(layout.instances, 0o711 if is_root() else 0o700)
+        for folder in (layout.logs, layout.supervisor, layout.programs):
+            make_folder(folder, 0o700)
+        self._empty_run_folder()
+        # Rows say what runs: after a start the reconciler brings it up, and nothing comes up alone.
+        ProgramFolder(layout.programs).clear()
+        sweep(layout.instances)
+        self._bootstrap()
+
+    def _empty_run_folder(self) -> None:
+        layout = self._layout
+        for path in layout.run.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        make_folder(layout.web_sockets, 0o700)
+        make_folder(layout.sockets, 0o711 if is_root() else 0o700)
+        (layout.run / "programs").symlink_to(layout.programs)
+
+    def _bootstrap(self) -> None:
+        command = [sys.executable, str(self._layout.base / "manage.py"), "bootstrap"]
+        ended = subprocess.run(command, env=self._environment(self._layout), check=False)
+        if ended.returncode != 0:
+            raise CannotStart("preparing the database failed, as said above.")
+
+    def _way(self) -> Isolation:
+        """How supervisord is started, and its files for that."""
+        way = isolation(self._layout, self._env.LOCAL_USER)
+        write_private(self._layout.environment, json.dumps(self._environment(way.layout)))
+        write_private(self._layout.run / "supervisord.conf", self._supervisord_conf())
+        write_private(self._layout.run / "Caddyfile", self._caddyfile())
+        return way
+
+    def _environment(self, layout: Layout) -> dict[str, str]:
+        """What web processes and the reconciler get: what we were given, and where things lie."""
+        given = {**os.environ, survivors.RUN_MARKER: str(layout.run)}
+        return given | {
+            "PORT": str(self._env.PORT),
+            "DATA_DIR": str(layout.data),
+            "LOCAL_RUN_DIR": str(layout.run),
+            "LOCAL_INSTANCES_DIR": str(layout.instances),
+            "LOCAL_NODE": str(layout.node),
+            "LOCAL_NODE_RED_DIR": str(layout.node_red),
+            "PYTHONUNBUFFERED": "1",
+            "XDG_DATA_HOME": str(layout.data / "caddy"),
+            "XDG_CONFIG_HOME": str(layout.data / "caddy"),
+        }
+
+    def _supervisord_conf(self) -> str:
+        layout = self._layout
+        shim = [*_dying_with_its_parent(), sys.executable, "-I", str(HERE / "with_environment.py")]
+        words = {
+            "user": "user=root" if is_root() else "",
+            "with_environment": shlex.join([*shim, str(layout.environment)]),
+            "python": shlex.quote(sys.executable),
+            "caddy": shlex.quote(str(layout.caddy)),
+            "base": shlex.quote(str(layout.base)),
+            "directory": str(Path.cwd()),
+            "logs": str(layout.logs),
+            "run": str(layout.run),
+            "socket": str(layout.supervisor_socket),
+            "web_processes": str(self._env.LOCAL_WEB_PROCESSES),
+            "descriptors": str(_descriptors()),
+        }
+        return Template((HERE / "supervisord.conf").read_text()).substitute(words)
+
+    def _caddyfile(self) -> str:
+        layout, domain, port = self._layout, self._env.DOMAIN, self._env.PORT
+        public = self._env.URL.partition("://")
+        web = [f"unix/{layout.web_sockets}/{number}.sock" for number in range(self._env.LOCAL_WEB_PROCESSES)]
+        words = {
+            "domain": domain,
+            "domain_pattern": domain.replace(".", r"\."),
+            "port": str(port),
+            "addresses": " ".join(preflight.loopback_addresses()),
+            "web_sockets": " ".join(web),
+            "sockets": str(layout.sockets),
+            "run": str(layout.run),
+            "scheme": public[0],
+            "portal_host": public[2],
+        }
+        return Template((HERE / "Caddyfile").read_text()).substitute(words)
+
+    # --- Running ----------------------------------------------------------------------------------
+
+    def _watch_over(self, way: Isolation) -> None:
+        quick_ends, announced, began = 0, False, time.monotonic()
+        while not self._stop.is_set():
+            if self._supervisord is None or self._supervisord.poll() is not None:
+                quick_ends = quick_ends + 1 if self._supervisord else 0
+                self._start(way)
+            if not announced and answers(self._env):
+                announced, quick_ends = True, 0
+                print(NO_WALL)
+                print(f"Flowstead is ready at {self._env.URL}", flush=True)
+            late = not announced and time.monotonic() - began > READY_SECONDS
+            if late or quick_ends > QUICK_ENDS:
+                raise CannotStart(f"the portal does not come up; the logs in {self._layout.logs} say why.")
+            self._stop.wait(0.5 if announced else 0.05)
+
+    def _start(self, way: Isolation) -> None:
+        """Start supervisord; where an earlier one was killed, after ending what it left."""
+        layout = self._layout
+        if self._supervisord is not None:
+            print("The process manager ended; it is started again.", file=sys.stderr, flush=True)
+            survivors.end(layout.run)
+        ProgramFolder(layout.programs).quarantine()
+        layout.supervisor_socket.unlink(missing_ok=True)
+        command = [
+            sys.executable,
+            "-m",
+            "supervisor.supervisord",
+            "-n",
+            "-c",
+            str(layout.run / "supervisord.conf"),
+        ]
+        with (layout.logs / "supervisord.out").open("wb") as output:
+            self._supervisord = subprocess.Popen(
+                [*_dying_with_its_parent(), *way.prefix, *command],
+                # its children inherit this, instances included: nothing of ours
+                env={"PATH": os.defpath, survivors.RUN_MARKER: str(layout.run)},
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is ours to hear
+            )
+
+    def _end(self) -> None:
+        if self._supervisord is not None and self._supervisord.poll() is None:
+            self._stop_all(self._supervisord)
+        if self._supervisord is not None:
+            survivors.end(self._layout.run)
+            shutil.rmtree(self._layout.run, ignore_errors=True)
+
+    def _stop_all(self, supervisord: subprocess.Popen[bytes]) -> None:
+        """The reconciler first, which would start again what it sees ending; then all at once."""
+        with suppress(DriverError):  # where it does not answer, the signal has to do
+            Supervisor(self._layout.supervisor_socket).stop_all(first="reconciler")
+        supervisord.terminate()
+        try:
+            supervisord.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            supervisord.kill()
+            supervisord.wait()
+
+
+def _dying_with_its_parent() -> list[str]:
+    """A prefix that lets a process end when the one that started it does, where there is one."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "SIGTERM"] if setpriv else []
+
+
+def _descriptors() -> int:
+    """Files that supervisord may open: it needs a few for each instance."""
+    wanted, hard = 65_536, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

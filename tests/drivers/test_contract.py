@@ -1,0 +1,188 @@
+"""What every driver does, whatever its world is."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from tenants.provisioning.driver import Driver, DriverError
+from tenants.provisioning.plan import Verb, plan
+from tenants.provisioning.spec import ABSENT, InstanceSpec, State
+from tests.drivers.worlds import World, do, eventually, instance, until
+
+
+def running(world: World, **changes: object) -> InstanceSpec:
+    spec = instance(**changes)
+    do(world.driver, Verb.CREATE, spec)
+    until(world.driver, spec, State.RUNNING)
+    return spec
+
+
+def test_it_sees_nothing_where_nothing_is(world: World) -> None:
+    assert world.driver.observe(instance().id) == ABSENT
+
+
+def test_it_creates_an_instance_that_comes_to_answer(world: World) -> None:
+    spec = instance()
+    do(world.driver, Verb.CREATE, spec)
+    assert world.driver.observe(spec.id).state in {State.STARTING, State.RUNNING}
+    seen = until(world.driver, spec, State.RUNNING)
+    assert seen.digest == spec.digest()
+    assert seen.incarnation
+    assert plan(spec, seen) == []
+
+
+@pytest.mark.parametrize("verb", [Verb.CREATE, Verb.UPDATE, Verb.START])
+def test_it_does_nothing_more_when_asked_twice(world: World, verb: Verb) -> None:
+    spec = running(world)
+    before = world.driver.observe(spec.id)
+    do(world.driver, verb, spec)
+    assert world.driver.observe(spec.id) == before
+
+
+def test_it_creates_a_stopped_instance_where_the_power_is_off(world: World) -> None:
+    spec = instance(power=False)
+    do(world.driver, Verb.CREATE, spec)
+    assert world.driver.observe(spec.id).state == State.STOPPED
+    assert plan(spec, world.driver.observe(spec.id)) == []
+
+
+def test_it_restarts_a_process_that_was_made_from_something_else(world: World) -> None:
+    spec = running(world)
+    before = world.driver.observe(spec.id)
+    changed = replace(spec, environment={"GREETING": "hello"})
+    do(world.driver, Verb.UPDATE, changed)
+    after = until(world.driver, changed, State.RUNNING)
+    assert after.digest == changed.digest() != before.digest
+    assert after.incarnation != before.incarnation
+
+
+def test_it_stops_and_starts(world: World) -> None:
+    spec = running(world)
+    before = world.driver.observe(spec.id)
+    do(world.driver, Verb.STOP, replace(spec, power=False))
+    stopped = until(world.driver, spec, State.STOPPED)
+    assert stopped.incarnation == ""
+    assert [action.verb for action in plan(spec, stopped)] == [Verb.START]
+    do(world.driver, Verb.STOP, replace(spec, power=False))
+    do(world.driver, Verb.START, spec)
+    assert until(world.driver, spec, State.RUNNING).incarnation != before.incarnation
+
+
+def test_it_removes_everything(world: World) -> None:
+    spec = replace(running(world), retired=True)
+    for _ in range(2):
+        do(world.driver, Verb.REMOVE, spec)
+        assert until(world.driver, spec, State.ABSENT) == ABSENT
+        assert spec.id not in world.driver.inventory()
+    assert list(world.driver.logs(spec.id, tail=10, follow=False, stop=threading.Event())) == []
+
+
+def test_it_frees_the_name(world: World) -> None:
+    first = running(world)
+    do(world.driver, Verb.REMOVE, first)
+    until(world.driver, first, State.ABSENT)
+    running(world, name=first.name)
+
+
+def test_it_lists_what_exists_whether_it_runs_or_not(own_world: World) -> None:
+    assert own_world.driver.inventory() == set()
+    on, off = running(own_world), instance(power=False)
+    do(own_world.driver, Verb.CREATE, off)
+    assert own_world.driver.inventory() == {on.id, off.id}
+
+
+def test_it_removes_an_orphan_by_its_id_alone(world: World) -> None:
+    spec = running(world)
+    world.driver.remove_orphan(spec.id)
+    assert until(world.driver, spec, State.ABSENT) == ABSENT
+    assert spec.id not in world.driver.inventory()
+    world.driver.remove_orphan(spec.id)
+
+
+def test_it_does_not_take_silence_for_absence(own_world: World) -> None:
+    spec = running(own_world)
+    own_world.driver.check()
+    own_world.fall_silent()
+    with pytest.raises(DriverError):
+        own_world.driver.check()
+    with pytest.raises(DriverError):
+        own_world.driver.observe(spec.id)
+    with pytest.raises(DriverError):
+        own_world.driver.inventory()
+    with pytest.raises(DriverError):
+        do(own_world.driver, Verb.STOP, spec)
+
+
+def test_it_notices_a_crash(world: World) -> None:
+    spec = running(world)
+    before = world.driver.observe(spec.id)
+    with watching(world.driver) as named:
+        eventually(lambda: spec.id in named, bool)
+        named.clear()
+        world.crash(spec)
+        eventually(lambda: spec.id in named, bool)
+    seen = world.driver.observe(spec.id)
+    assert seen.incarnation != before.incarnation or seen.state == State.BACKOFF
+
+
+def test_who_looks_only_when_the_watch_names_it_sees_it_come_up(world: World) -> None:
+    with watching(world.driver) as named:
+        spec = instance()
+        do(world.driver, Verb.CREATE, spec)
+        state = State.ABSENT
+        while state != State.RUNNING:
+            eventually(lambda: spec.id in named, bool, seconds=5)
+            named.clear()
+            state = world.driver.observe(spec.id).state
+
+
+def test_it_reads_the_end_of_the_log(world: World) -> None:
+    spec = running(world)
+    for number in range(5):
+        world.print(spec, f"line {number}")
+    stop = threading.Event()
+    eventually(
+        lambda: list(world.driver.logs(spec.id, tail=1, follow=False, stop=stop)),
+        lambda seen: seen == ["line 4"],
+    )
+    assert list(world.driver.logs(spec.id, tail=2, follow=False, stop=stop)) == ["line 3", "line 4"]
+    assert list(world.driver.logs(spec.id, tail=0, follow=False, stop=stop)) == []
+
+
+def test_it_follows_the_log_and_lets_its_reader_leave(world: World) -> None:
+    spec = running(world)
+    world.print(spec, "before")
+    stop = threading.Event()
+    eventually(
+        lambda: list(world.driver.logs(spec.id, tail=1, follow=False, stop=stop)),
+        lambda seen: seen == ["before"],
+    )
+    lines = world.driver.logs(spec.id, tail=1, follow=True, stop=stop)
+    assert next(lines) == "before"
+    assert next(lines) == ""  # nothing came: the reader may look around
+    world.print(spec, "after")
+    assert next(line for line in lines if line) == "after"
+    stop.set()
+    assert [line for line in lines if line] == []
+
+
+@contextmanager
+def watching(driver: Driver) -> Iterator[list[str]]:
+    """The ids that the driver's watch names meanwhile."""
+    named: list[str] = []
+    stop = threading.Event()
+
+    def listen() -> None:
+        for instance_id in driver.watch(stop):
+            named.append(instance_id)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    try:
+        yield named
+    finally:
+        stop.set()
+        thread.join(10)
