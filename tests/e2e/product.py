@@ -133,16 +133,17 @@ class Product:
     # --- Its doors --------------------------------------------------------------------------------
 
     def manage(self, *arguments: str, **kwargs: Any) -> str:
-        return subprocess.run(
+        ended = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
             env=self.environment,
             capture_output=True,
             text=True,
-            check=True,
             timeout=60,
             **kwargs,
-        ).stdout
+        )
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        return ended.stdout
 
     def token(self, username: str = "operator") -> str:
         return self.manage("create_token", "--user", username).strip().splitlines()[-1]

@@ -1,5 +1,6 @@
 """The main job, in a browser, on all real parts: from signing up to deleting the instance."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -40,28 +41,36 @@ def sign_up(page: Page, product: Product, username: str) -> None:
     page.locator("input[name=email]").fill(f"{username}@example.com")
     page.locator("input[name=password1]").fill(PASSWORD)
     page.locator("input[name=password2]").fill(PASSWORD)
-    page.locator("form:has(input[name=password1]) button[type=submit]").click()
+    page.locator("form:has(input[name=password1]) button").click()
     page.wait_for_url(f"{product.portal}/instances/")
 
 
-def deploy_a_flow(page: Page) -> None:
-    """Make a flow with the editor's own means, and press Deploy."""
-    page.evaluate(
-        """() => RED.view.importNodes([
-            {id: "in1", type: "http in", z: RED.workspaces.active(), name: "", url: "/hello", method: "get",
-             x: 150, y: 100, wires: [["fn1"]]},
-            {id: "fn1", type: "function", z: RED.workspaces.active(), name: "greet",
-             func: "msg.payload = 'hello from ' + env.get('ROOM'); return msg;", outputs: 1,
-             x: 330, y: 100, wires: [["out1"]]},
-            {id: "out1", type: "http response", z: RED.workspaces.active(), name: "", x: 500, y: 100, wires: []}
-        ], {generateIds: false, addFlow: false})"""
-    )
-    page.keyboard.press("Escape")
-    page.mouse.click(600, 400)
-    with page.expect_response(
-        lambda answer: answer.url.endswith("/flows") and answer.request.method == "POST"
-    ) as saved:
-        page.locator("#red-ui-header-button-deploy").click()
+FLOW = [
+    {"id": "in1", "type": "http in", "name": "", "url": "/hello", "method": "get", "x": 150, "y": 100, "wires": [["fn1"]]},
+    {
+        "id": "fn1",
+        "type": "function",
+        "name": "greet",
+        "func": "msg.payload = 'hello from ' + env.get('ROOM'); return msg;",
+        "x": 330,
+        "y": 100,
+        "wires": [["out1"]],
+    },
+    {"id": "out1", "type": "http response", "name": "", "x": 500, "y": 100, "wires": []},
+]
+
+
+def deploy_a_flow(editor: Page) -> None:
+    """Import a flow by the editor's own dialog, drop it, and press Deploy."""
+    editor.locator("#red-ui-workspace-chart").wait_for()
+    editor.mouse.click(500, 500)
+    editor.keyboard.press("Control+i")
+    editor.locator("#red-ui-clipboard-dialog-import-text").fill(json.dumps(FLOW))
+    editor.locator("#red-ui-clipboard-dialog-ok").click()
+    editor.mouse.move(480, 260)
+    editor.mouse.click(480, 260)
+    with editor.expect_response(lambda answer: answer.url.endswith("/flows") and answer.request.method == "POST") as saved:
+        editor.locator("#red-ui-header-button-deploy").click()
     assert saved.value.status == 200, saved.value.text()
 
 
@@ -83,7 +92,7 @@ def test_makes_an_instance_and_watches_it_start(page, product):
     page.locator("input[name=name]").fill("portal")
     expect(page.get_by_text(re.compile("reserved", re.I))).to_be_visible()
     page.locator("input[name=name]").fill(NAME)
-    page.locator("form:has(input[name=name]) button[type=submit]").last.click()
+    page.get_by_role("button", name="Make instance").click()
     page.wait_for_url(f"{product.portal}/instances/{NAME}/")
     expect(page.get_by_text(re.compile(r"^\s*running", re.I)).first).to_be_visible(timeout=30_000)
 
@@ -133,7 +142,9 @@ def test_starts_it_and_the_waiting_page_goes_on_to_the_editor_with_the_flow(page
     waiting = page.context.new_page()
     waiting.goto(product.editor(NAME))
     waiting.locator("#red-ui-header-button-deploy").wait_for(timeout=30_000)
-    assert waiting.evaluate("() => RED.nodes.node('fn1').name") == "greet"
+    waiting.wait_for_function("() => RED.nodes.getWorkspaceOrder().length")
+    names = waiting.evaluate("() => { const all = []; RED.nodes.eachNode(n => all.push(n.name)); return all }")
+    assert "greet" in names
     waiting.close()
     assert product.get(NAME, "/hello").text == "hello from the kitchen"
 
@@ -172,7 +183,7 @@ def test_deletes_it_by_typing_its_name_and_the_name_is_free_again(page, product)
     page.get_by_role("button", name=re.compile("delete", re.I)).last.click()
     api.wait(NAME, 404)
     assert product.get(NAME).status_code == 404
-    assert not list((product.data_dir / "instances").iterdir())
+    assert not list((product.data_dir / "instances").glob("*-*-*"))
     assert api.make(NAME)["phase"] == "pending"
     api.wait(NAME, "running")
     assert api.client.get(f"/instances/{NAME}/export").json() == []
