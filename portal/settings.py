@@ -106,6 +106,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "portal.hosts.PagesOnThePortalsHost",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -175,14 +176,8 @@ USE_TZ = True
 USE_I18N = False
 
 # --- Security -------------------------------------------------------------------------------------
-ALLOWED_HOSTS = [
-    _portal.hostname,
-    f"catalogue.{env.DOMAIN}",
-    "localhost",
-    "127.0.0.1",
-    "[::1]",
-    *env.ALLOWED_HOSTS,
-]
+HOSTS_FOR_SCRIPTS = frozenset({"localhost", "127.0.0.1", "::1", f"catalogue.{env.DOMAIN}"})
+ALLOWED_HOSTS = [_portal.hostname, *HOSTS_FOR_SCRIPTS, "[::1]", *env.ALLOWED_HOSTS]
 # Instances live on sibling hosts: no cookie may reach them. __Host- makes the browser see to it.
 SESSION_COOKIE_NAME = "__Host-flowstead-session" if HTTPS else "flowstead-session"
 CSRF_COOKIE_NAME = "__Host-flowstead-csrf" if HTTPS else "flowstead-csrf"
@@ -248,6 +243,8 @@ ACCOUNT_RATE_LIMITS = {
 ALLAUTH_TRUSTED_PROXY_COUNT = 1
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Flowstead"
+# Without a mail server no address can be verified, and a second factor must be possible all the same.
+MFA_ALLOW_UNVERIFIED_EMAIL = env.EMAIL_VERIFICATION != "mandatory"
 USERSESSIONS_TRACK_ACTIVITY = False
 SOCIALACCOUNT_PROVIDERS = {
     "openid_connect": {
@@ -286,11 +283,18 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.EMAIL_FROM
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    # 503 is an answer that was meant: an instance that is not up yet, a portal that is not ready.
+    "filters": {
+        "faults": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: getattr(record, "status_code", 500) != 503,
+        }
+    },
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["faults"]},
         "django.security.DisallowedHost": {"handlers": [], "propagate": False},
         "httpx": {"level": "WARNING"},
     },

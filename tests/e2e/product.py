@@ -1,5 +1,6 @@
 """The whole product as a person starts it, with a folder, a port and a password of its own."""
 
+import json
 import os
 import secrets
 import shutil
@@ -55,6 +56,7 @@ class Product:
     def __init__(self, **settings: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="flowstead-e2e-"))
         self.data_dir = self.folder / "var"
+        self.run_dir = Path(tempfile.mkdtemp(prefix="fs-"))
         self.port = free_port()
         self.password = secrets.token_urlsafe(12)
         self.settings = settings
@@ -64,7 +66,12 @@ class Product:
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        own = {"DATA_DIR": str(self.data_dir), "PORT": str(self.port), "OPERATOR_PASSWORD": self.password}
+        own = {
+            "DATA_DIR": str(self.data_dir),
+            "LOCAL_RUN_DIR": str(self.run_dir),
+            "PORT": str(self.port),
+            "OPERATOR_PASSWORD": self.password,
+        }
         return {**kept, **own, **self.settings}
 
     @property
@@ -109,7 +116,11 @@ class Product:
         return code
 
     def processes(self) -> dict[int, str]:
-        return processes(str(self.data_dir))
+        return processes(str(self.run_dir))
+
+    def instances(self) -> list[int]:
+        """Its Node-RED processes."""
+        return sorted(self.processes().keys() & processes("FLOWSTEAD_INSTANCE_ID=").keys())
 
     def kill_everything(self) -> None:
         """kill -9 of every process at once."""
@@ -129,6 +140,7 @@ class Product:
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.run_dir, ignore_errors=True)
 
     # --- Its doors --------------------------------------------------------------------------------
 
@@ -147,6 +159,17 @@ class Product:
 
     def token(self, username: str = "operator") -> str:
         return self.manage("create_token", "--user", username).strip().splitlines()[-1]
+
+    def run_inside(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A Python program as the product's own processes run: with their settings, and with the
+        folders that they see, which may be mounted for them alone."""
+        [manager] = self.pids("supervisor.supervisord")
+        enter = ["nsenter", "--target", str(manager), "--mount", f"--wd={ROOT}"] if os.getuid() == 0 else []
+        environment = json.loads((self.run_dir / "environment.json").read_text())
+        command = [*enter, sys.executable, *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
 
     def make_user(self, username: str, password: str) -> None:
         script = (

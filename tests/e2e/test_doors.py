@@ -6,7 +6,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.e2e.product import Product
+from tests.e2e.product import Product, wait_for
 from tests.factories import PASSWORD
 
 
@@ -98,8 +98,6 @@ def test_a_removed_member_is_out_of_the_editor_within_a_minute(browser, with_two
         "-c",
         "from tenants.models import Membership as m; m.objects.filter(user__username='alice').update(role='viewer')",
     )
-    from tests.e2e.product import wait_for
-
     wait_for(lambda: asks() == 401, "the editor forgot her", seconds=60)
     with_two.manage(
         "shell",
@@ -123,7 +121,7 @@ def test_a_removed_member_is_out_of_the_editor_within_a_minute(browser, with_two
     ],
 )
 def test_hosts_that_are_nobodys_get_no_page(with_two, host):
-    answer = httpx.get(f"http://127.0.0.1:{with_two.port}/", headers={"Host": host})
+    answer = httpx.get(f"http://127.0.0.1:{with_two.port}/", headers={"Host": host, "Accept": "text/html"})
     assert answer.status_code in (404, 421)
 
 

@@ -3,15 +3,13 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import httpx
 import pytest
 
-from tests.e2e.product import ROOT, Product, wait_for
+from tests.e2e.product import Product, wait_for
 
 FLOWS = [
     {"id": "t", "type": "tab", "label": "t"},
@@ -33,11 +31,6 @@ def api(running: Product):
     return running.api(running.token())
 
 
-def node_red(product: Product) -> list[int]:
-    """The Node-RED processes of the product."""
-    return product.pids("settings.js")
-
-
 def storage(product: Product, name: str) -> httpx.Client:
     """The storage API as the instance itself uses it."""
     script = f"from tenants.models import Instance as I; i = I.objects.get(name='{name}'); print(i.pk, i.storage_token)"
@@ -51,7 +44,7 @@ def storage(product: Product, name: str) -> httpx.Client:
 
 def is_settled(product: Product, api, running: int) -> bool:
     return (
-        len(node_red(product)) == running
+        len(product.instances()) == running
         and all(
             item["phase"] in ("running", "stopped") for item in api.client.get("/instances").json()["items"]
         )
@@ -60,13 +53,13 @@ def is_settled(product: Product, api, running: int) -> bool:
 
 
 def test_a_killed_node_red_comes_back_and_the_timeline_says_so(running, api):
-    [pid] = node_red(running)
+    [pid] = running.instances()
     os.kill(pid, signal.SIGKILL)
     wait_for(
-        lambda: node_red(running) not in ([], [pid]) and running.is_up("kitchen"), "a new process answers"
+        lambda: running.instances() not in ([], [pid]) and running.is_up("kitchen"), "a new process answers"
     )
     api.wait("kitchen", "running")
-    assert len(node_red(running)) == 1
+    assert len(running.instances()) == 1
     wait_for(
         lambda: any(
             event["verb"] == "exited" for event in api.client.get("/instances/kitchen/events").json()["items"]
@@ -104,17 +97,17 @@ def test_a_killed_web_process_during_a_save_loses_nothing(running, api):
     assert len(saved) > 10
     assert [number for number, _ in saved] == list(range(saved[0][0], saved[0][0] + len(saved)))
     assert client.get("/flows").text == saved[-1][1]
-    assert len(node_red(running)) == 1
+    assert len(running.instances()) == 1
     wait_for(lambda: len(running.pids("portal.asgi")) == 2, "both web processes are back")
 
 
 def test_instances_outlive_reconciler_and_web(running, api):
-    before = node_red(running)
+    before = running.instances()
     for part in ("manage.py reconcile", "portal.asgi"):
         for pid in running.pids(part):
             os.kill(pid, signal.SIGKILL)
     wait_for(lambda: running.get("portal", "/readyz").status_code == 200, "it is ready again", 30)
-    assert node_red(running) == before
+    assert running.instances() == before
     api.make("after-kill")
     api.wait("after-kill", "running")
     api.client.delete("/instances/after-kill")
@@ -123,8 +116,8 @@ def test_instances_outlive_reconciler_and_web(running, api):
 
 @pytest.mark.parametrize("wish", ["create", "stop", "start", "change", "delete"])
 def test_a_reconciler_killed_at_any_step_is_finished_by_the_next(running, api, wish):
-    """A reconciler of the test's own works on the product's world and is killed between any two calls;
-    the product's reconciler takes over."""
+    """The product's reconciler is held still, one that dies between two calls works on its world, then
+    both are dead; supervisord starts the next one."""
     for step in range(6):
         name = f"k-{wish}-{step}"
         if wish != "create":
@@ -146,23 +139,17 @@ def test_a_reconciler_killed_at_any_step_is_finished_by_the_next(running, api, w
                 "delete": lambda name=name: api.client.delete(f"/instances/{name}"),
             }[wish]
             assert ask().status_code in (200, 201, 202)
-            killed = subprocess.run(
-                [sys.executable, "-m", "tests.e2e.killed_reconciler", str(step)],
-                cwd=ROOT,
-                env=running.environment,
-                capture_output=True,
-                timeout=60,
-            )
+            killed = running.run_inside("-m", "tests.e2e.killed_reconciler", str(step))
         finally:
             for pid in running.pids("manage.py reconcile"):
-                os.kill(pid, signal.SIGCONT)
-        assert killed.returncode in (0, -signal.SIGKILL), killed.stderr.decode()[-2000:]
+                os.kill(pid, signal.SIGKILL)
+        assert killed.returncode in (0, -signal.SIGKILL), killed.stderr[-2000:]
         api.wait(name, {"delete": 404, "stop": "stopped"}.get(wish, "running"))
         if wish not in ("delete", "stop"):
             wait_for(lambda name=name: running.is_up(name), "it answers")
         api.client.delete(f"/instances/{name}")
         api.wait(name, 404)
-        assert len(node_red(running)) == 1
+        assert len(running.instances()) == 1
         if killed.returncode == 0:
             break
     else:
@@ -170,14 +157,14 @@ def test_a_reconciler_killed_at_any_step_is_finished_by_the_next(running, api, w
 
 
 def test_a_killed_process_manager_leaves_nobody_behind_and_nothing_twice(running, api):
-    [before] = node_red(running)
-    [manager] = running.pids("supervisord")
+    [before] = running.instances()
+    [manager] = running.pids("supervisor.supervisord")
     os.kill(manager, signal.SIGKILL)
-    wait_for(lambda: running.pids("supervisord") not in ([], [manager]), "a new process manager")
+    wait_for(lambda: running.pids("supervisor.supervisord") not in ([], [manager]), "a new process manager")
     wait_for(lambda: is_settled(running, api, 1), "everything is back", 60)
-    assert node_red(running) != [before]
+    assert running.instances() != [before]
     time.sleep(1)
-    assert len(node_red(running)) == 1
+    assert len(running.instances()) == 1
 
 
 def test_everything_killed_at_once_comes_back_with_another_start(running, api):
