@@ -20,7 +20,7 @@ urlpatterns = [
     path("metrics", health.metrics),
 ]
 
-# handler400 = "portal.views.bad_request"
-# handler403 = "portal.views.forbidden"
-# handler404 = "portal.views.not_found"
-# handler500 = "portal.views.server_error"
+handler400 = "portal.views.bad_request"
+handler403 = "portal.views.forbidden"
+handler404 = "portal.views.not_found"
+handler500 = "portal.views.server_error"

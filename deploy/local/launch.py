@@ -6,24 +6,20 @@ reconciler, Caddy and the instances. It holds the data folder, so there is never
 
 import json
 import os
-import resource
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
-from string import Template
 from threading import Event
 from types import ModuleType
 
 from django.core.exceptions import ImproperlyConfigured
 
-from deploy.local import keys, preflight
+from deploy.local import configuration, keys, preflight
 from deploy.local.isolation import Isolation, isolation
-from deploy.local.layout import HERE, CannotStart, Layout, is_root, make_folder, write_private
+from deploy.local.layout import CannotStart, Layout, is_root, make_folder, write_private
 from deploy.local.ready import answers
 from tenants.provisioning import survivors
 from tenants.provisioning.driver import DriverError
@@ -115,7 +111,9 @@ class Launcher:
 
     def _bootstrap(self) -> None:
         command = [sys.executable, str(self._layout.base / "manage.py"), "bootstrap"]
-        ended = subprocess.run(command, env=self._environment(self._layout), check=False)
+        # a session of its own: Ctrl-C waits for it, and breaks no migration off
+        environment = self._environment(self._layout)
+        ended = subprocess.run(command, env=environment, start_new_session=True, check=False)
         if ended.returncode != 0:
             raise CannotStart("preparing the database failed, as said above.")
 
@@ -123,8 +121,10 @@ class Launcher:
         """How supervisord is started, and its files for that."""
         way = isolation(self._layout, self._env.LOCAL_USER)
         write_private(self._layout.environment, json.dumps(self._environment(way.layout)))
-        write_private(self._layout.run / "supervisord.conf", self._supervisord_conf())
-        write_private(self._layout.run / "Caddyfile", self._caddyfile())
+        write_private(
+            self._layout.run / "supervisord.conf", configuration.supervisord_conf(self._layout, self._env)
+        )
+        write_private(self._layout.run / "Caddyfile", configuration.caddyfile(self._layout, self._env))
         return way
 
     def _environment(self, layout: Layout) -> dict[str, str]:
@@ -141,41 +141,6 @@ class Launcher:
             "XDG_DATA_HOME": str(layout.data / "caddy"),
             "XDG_CONFIG_HOME": str(layout.data / "caddy"),
         }
-
-    def _supervisord_conf(self) -> str:
-        layout = self._layout
-        shim = [*_dying_with_its_parent(), sys.executable, "-I", str(HERE / "with_environment.py")]
-        words = {
-            "user": "user=root" if is_root() else "",
-            "with_environment": shlex.join([*shim, str(layout.environment)]),
-            "python": shlex.quote(sys.executable),
-            "caddy": shlex.quote(str(layout.caddy)),
-            "base": shlex.quote(str(layout.base)),
-            "directory": str(Path.cwd()),
-            "logs": str(layout.logs),
-            "run": str(layout.run),
-            "socket": str(layout.supervisor_socket),
-            "web_processes": str(self._env.LOCAL_WEB_PROCESSES),
-            "descriptors": str(_descriptors()),
-        }
-        return Template((HERE / "supervisord.conf").read_text()).substitute(words)
-
-    def _caddyfile(self) -> str:
-        layout, domain, port = self._layout, self._env.DOMAIN, self._env.PORT
-        public = self._env.URL.partition("://")
-        web = [f"unix/{layout.web_sockets}/{number}.sock" for number in range(self._env.LOCAL_WEB_PROCESSES)]
-        words = {
-            "domain": domain,
-            "domain_pattern": domain.replace(".", r"\."),
-            "port": str(port),
-            "addresses": " ".join(preflight.loopback_addresses()),
-            "web_sockets": " ".join(web),
-            "sockets": str(layout.sockets),
-            "run": str(layout.run),
-            "scheme": public[0],
-            "portal_host": public[2],
-        }
-        return Template((HERE / "Caddyfile").read_text()).substitute(words)
 
     # --- Running ----------------------------------------------------------------------------------
 
@@ -212,7 +177,7 @@ class Launcher:
         ]
         with (layout.logs / "supervisord.out").open("wb") as output:
             self._supervisord = subprocess.Popen(
-                [*_dying_with_its_parent(), *way.prefix, *command],
+                [*configuration.dying_with_its_parent(), *way.prefix, *command],
                 # its children inherit this, instances included: nothing of ours
                 env={"PATH": os.defpath, survivors.RUN_MARKER: str(layout.run)},
                 cwd="/",
@@ -239,18 +204,6 @@ class Launcher:
         except subprocess.TimeoutExpired:
             supervisord.kill()
             supervisord.wait()
-
-
-def _dying_with_its_parent() -> list[str]:
-    """A prefix that lets a process end when the one that started it does, where there is one."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "SIGTERM"] if setpriv else []
-
-
-def _descriptors() -> int:
-    """Files that supervisord may open: it needs a few for each instance."""
-    wanted, hard = 65_536, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 if __name__ == "__main__":

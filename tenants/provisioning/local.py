@@ -42,6 +42,7 @@ PROGRAMS = "programs"
 SOCKETS = "i"
 
 PROBE_SECONDS = 1.0
+WATCH_PROBE_SECONDS = 0.1  # the watch asks one after another
 WATCH_SECONDS = 1.0
 WATCH_SECONDS_WHILE_STARTING = 0.2
 HEAP_SHARE = 0.75  # of an instance's memory; the rest is for buffers, code and stacks
@@ -298,11 +299,11 @@ class LocalDriver:
             return Observation(state, digest, incarnation, why.reason, why.message)
         return Observation(state, digest, incarnation)
 
-    def _answers(self, name: str) -> bool:
+    def _answers(self, name: str, within: float = PROBE_SECONDS) -> bool:
         path = self._folders.socket(name)
         if not path.exists():
             return False
-        connection = UnixConnection(path, PROBE_SECONDS)
+        connection = UnixConnection(path, within)
         try:
             connection.request("HEAD", "/-/ready", headers={"Connection": "close"})
             connection.getresponse()
@@ -318,7 +319,8 @@ class LocalDriver:
 
     def _moment(self, process: Process, before: "_Moment | None") -> "_Moment":
         known = before is not None and before.answers and before.pid == process.pid
-        answers = known or (bool(process.pid) and self._answers(process.name.partition(".")[0]))
+        name = process.name.partition(".")[0]
+        answers = known or (bool(process.pid) and self._answers(name, WATCH_PROBE_SECONDS))
         return _Moment(process.name, process.state, process.pid, answers)
 
 

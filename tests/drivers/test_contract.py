@@ -1,16 +1,14 @@
 """What every driver does, whatever its world is."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
-from tenants.provisioning.driver import Driver, DriverError
+from tenants.provisioning.driver import DriverError
 from tenants.provisioning.plan import Verb, plan
 from tenants.provisioning.spec import ABSENT, InstanceSpec, State
-from tests.drivers.worlds import World, do, eventually, instance, until
+from tests.drivers.worlds import World, do, eventually, instance, until, watching
 
 
 def running(world: World, **changes: object) -> InstanceSpec:
@@ -167,22 +165,3 @@ def test_it_follows_the_log_and_lets_its_reader_leave(world: World) -> None:
     assert next(line for line in lines if line) == "after"
     stop.set()
     assert [line for line in lines if line] == []
-
-
-@contextmanager
-def watching(driver: Driver) -> Iterator[list[str]]:
-    """The ids that the driver's watch names meanwhile."""
-    named: list[str] = []
-    stop = threading.Event()
-
-    def listen() -> None:
-        for instance_id in driver.watch(stop):
-            named.append(instance_id)
-
-    thread = threading.Thread(target=listen)
-    thread.start()
-    try:
-        yield named
-    finally:
-        stop.set()
-        thread.join(10)

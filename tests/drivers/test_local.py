@@ -32,6 +32,7 @@ from tests.drivers.worlds import (
     instance,
     local_world,
     until,
+    watching,
 )
 
 HOSTILE = {
@@ -210,18 +211,13 @@ def test_it_ends_a_survivor_before_it_starts_the_same_again(local: LocalWorld) -
 
 def test_the_watch_names_all_after_the_process_manager_came_back(local: LocalWorld) -> None:
     spec = up(local)
-    stop = threading.Event()
-    named: list[str] = []
-    thread = threading.Thread(target=lambda: [named.append(one) for one in local.driver.watch(stop)])
-    thread.start()
-    eventually(lambda: named, bool)
-    local.stop()
-    time.sleep(1.2)
-    named.clear()
-    local.start()
-    eventually(lambda: spec.id in named, bool)
-    stop.set()
-    thread.join(5)
+    with watching(local.driver) as named:
+        eventually(lambda: named, bool)
+        local.stop()
+        time.sleep(1.2)
+        named.clear()
+        local.start()
+        eventually(lambda: spec.id in named, bool)
 
 
 # --- A reconciler that was killed in the middle ---------------------------------------------------
@@ -232,23 +228,23 @@ class Killed(BaseException):
 
 
 STEPS = [
-    (Folders, "prepare"),
-    (Folders, "create"),
-    (Folders, "open_socket_folder"),
-    (Folders, "write_environment"),
-    (ProgramFolder, "write"),
-    (Supervisor, "add"),
-    (ProgramFolder, "discard"),
-    (Supervisor, "remove"),
-    (Folders, "close_socket_folder"),
-    (Folders, "remove"),
+    (Folders, "prepare", "after"),
+    (Folders, "create", "after"),
+    (Folders, "open_socket_folder", "after"),
+    (Folders, "write_environment", "after"),
+    (ProgramFolder, "write", "after"),
+    (Supervisor, "add", "after"),
+    (ProgramFolder, "discard", "after"),
+    (Supervisor, "remove", "after"),
+    (Folders, "close_socket_folder", "before"),
+    (Folders, "close_socket_folder", "after"),
+    (Folders, "remove", "after"),
 ]
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize(("holder", "step"), STEPS, ids=[step for _, step in STEPS])
+@pytest.mark.parametrize(("holder", "step", "when"), STEPS)
 def test_a_kill_at_any_step_heals(
-    shared_local: LocalWorld, monkeypatch: pytest.MonkeyPatch, holder: type, step: str, after: bool
+    shared_local: LocalWorld, monkeypatch: pytest.MonkeyPatch, holder: type, step: str, when: str
 ) -> None:
     spec = instance()
     life = [
@@ -261,7 +257,7 @@ def test_a_kill_at_any_step_heals(
     killed = 0
     for wanted in life:
         with monkeypatch.context() as patch:
-            killing(patch, holder, step, after)
+            killing(patch, holder, step, when)
             try:
                 reconcile(LocalDriver(shared_local.config), wanted)
             except Killed:
@@ -275,12 +271,12 @@ def test_a_kill_at_any_step_heals(
     assert not list(shared_local.home.rglob(f"*{spec.id}*"))
 
 
-def killing(patch: pytest.MonkeyPatch, holder: type, step: str, after: bool) -> None:
+def killing(patch: pytest.MonkeyPatch, holder: type, step: str, when: str) -> None:
     """Let the process end right before, or right after, ``holder.step``."""
     real = getattr(holder, step)
 
     def killed(*arguments: Any, **options: Any) -> None:
-        if after:
+        if when == "after":
             real(*arguments, **options)
         raise Killed
 
@@ -292,7 +288,7 @@ def test_an_instance_that_was_being_stopped_stays_down_with_a_new_process_manage
 ) -> None:
     spec = up(local)
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        killing(patch, Supervisor, "remove", after=False)
+        killing(patch, Supervisor, "remove", "before")
         do(local.driver, Verb.STOP, replace(spec, power=False))
     assert local.driver.observe(spec.id).state == State.RUNNING
     local.stop(signal.SIGKILL)
@@ -344,13 +340,13 @@ def test_a_log_is_rotated_and_read_over_the_rotation() -> None:
         stop = threading.Event()
         follower = world.driver.logs(spec.id, tail=0, follow=True, stop=stop)
         assert next(follower) == ""
-        world.tell(spec, "fill", 45)
+        world.tell(spec, "fill", 30)
         world.tell(spec, "print", "the end")
         came = [line for line in iter(lambda: next(follower), "the end") if line]
-        assert came[-1].startswith("line 44 ")
+        assert came[-1].startswith("line 29 ")
         stop.set()
         seen = list(world.driver.logs(spec.id, tail=10, follow=False, stop=stop))
-        assert [line.split()[1] for line in seen[:-1]] == [str(number) for number in range(36, 45)]
+        assert [line.split()[1] for line in seen[:-1]] == [str(number) for number in range(21, 30)]
         logs = list((world.config.instances_dir / spec.id).glob("instance.log*"))
         assert len(logs) == 2
         assert sum(path.stat().st_size for path in logs) < 60_000

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -73,10 +74,30 @@ def until(driver: Driver, spec: InstanceSpec, state: State, seconds: float = 15)
     return eventually(lambda: driver.observe(spec.id), lambda seen: seen.state == state, seconds)
 
 
+@contextmanager
+def watching(driver: Driver) -> Iterator[list[str]]:
+    """The ids that the driver's watch names meanwhile."""
+    named: list[str] = []
+    stop = threading.Event()
+
+    def listen() -> None:
+        for instance_id in driver.watch(stop):
+            named.append(instance_id)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    try:
+        yield named
+    finally:
+        stop.set()
+        thread.join(10)
+
+
 class World(Protocol):
     """A driver, and what no driver does: a process that ends by itself or prints, silence."""
 
-    driver: Driver
+    @property
+    def driver(self) -> Driver: ...
 
     def crash(self, spec: InstanceSpec) -> None: ...
 
@@ -120,7 +141,6 @@ class LocalWorld:
         self.config.programs_dir.mkdir(parents=True, exist_ok=True)
         self.config.run_dir.mkdir(mode=0o711)
         self.driver = LocalDriver(self.config)
-        self.start()
 
     def start(self) -> None:
         command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(HERE / "supervisord.conf")]
@@ -130,7 +150,12 @@ class LocalWorld:
             "PROGRAMS": str(self.config.programs_dir),
         }
         self.supervisord = subprocess.Popen(
-            command, env=environment, cwd="/", umask=0o077, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            env=environment,
+            cwd="/",
+            umask=0o077,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         eventually(self.answers, bool)
 
@@ -173,6 +198,7 @@ def local_world(**changes: Any) -> Iterator[LocalWorld]:
     home.chmod(0o711)
     world = LocalWorld(home, **changes)
     try:
+        world.start()
         yield world
     finally:
         if world.supervisord.poll() is None:

@@ -1,0 +1,147 @@
+// The live log: one server-sent event a line, shown as text and never as markup.
+"use strict";
+
+const log = document.getElementById("log");
+const state = document.getElementById("log-state");
+const follow = document.getElementById("log-follow");
+const pause = document.getElementById("log-pause");
+const clear = document.getElementById("log-clear");
+const MOST_LINES = 5000;
+const REMEMBERED = 20;
+const LONGEST_WAIT = 15000;
+
+let waiting = [];      // lines that came while paused
+let paused = false;
+let known = [];        // the last lines that were shown, to find the place again after a break
+let arriving = null;   // lines since the connection came back, until its backlog has been compared
+let wait = 1000;
+
+for (const part of document.querySelectorAll("[data-live-only]")) part.hidden = false;
+
+function level(line) {
+  if (/\[error\]|\[fatal\]|^\s*at /.test(line)) return "error";
+  return /\[warn\]/.test(line) ? "warn" : "";
+}
+
+function show(lines, kind) {
+  if (paused) {
+    waiting.push(...lines.map((line) => [line, kind]));
+    waiting = waiting.slice(-MOST_LINES);
+    pause.lastElementChild.textContent = `Resume (${waiting.length} new)`;
+    return;
+  }
+  const batch = document.createDocumentFragment();
+  for (const line of lines) {
+    const row = document.createElement("p");
+    row.textContent = line;
+    row.className = kind || level(line);
+    batch.append(row);
+  }
+  log.append(batch);
+  while (log.childElementCount > MOST_LINES) log.firstElementChild.remove();
+  if (follow.checked) log.scrollTop = log.scrollHeight;
+}
+
+function remember(lines) {
+  known = [...known, ...lines].slice(-REMEMBERED);
+}
+
+// The stream begins with the last lines again. Where the known ones are among them, only what
+// follows is new; where they are not, some lines were missed.
+function takeBacklog() {
+  const lines = arriving;
+  arriving = null;
+  let start = 0;
+  if (known.length) {
+    for (let end = lines.length; end >= known.length && !start; end -= 1) {
+      if (known.every((line, at) => lines[end - known.length + at] === line)) start = end;
+    }
+    if (!start && lines.length) show(["… some lines may be missing here …"], "gap");
+  }
+  const fresh = lines.slice(start);
+  show(fresh);
+  remember(fresh);
+}
+
+function take(line) {
+  wait = 1000;
+  if (arriving) {
+    clearTimeout(arriving.timer);
+    arriving.push(line);
+    arriving.timer = setTimeout(takeBacklog, 150);
+    return;
+  }
+  show([line]);
+  remember([line]);
+}
+
+function connect() {
+  const source = new EventSource(log.dataset.stream);
+  source.addEventListener("open", () => {
+    arriving = [];
+    state.textContent = "Connected: new lines appear by themselves.";
+  });
+  source.addEventListener("message", (event) => take(JSON.parse(event.data)));
+  source.addEventListener("problem", (event) => {
+    state.textContent = `The log cannot be read now: ${JSON.parse(event.data)}`;
+    source.close();
+    later();
+  });
+  source.addEventListener("ended", () => {
+    state.textContent = "Nothing more is being logged. Looking again from time to time.";
+    source.close();
+    if (arriving?.length) takeBacklog();
+    arriving = null;
+    wait = Math.max(wait, 3000);
+    later();
+  });
+  source.addEventListener("error", () => {
+    source.close();
+    if (arriving?.length) takeBacklog();
+    arriving = null;
+    state.textContent = "The connection is lost. Trying again…";
+    later();
+  });
+}
+
+// An event source does not tell why it was refused, so ask the page beside it first.
+async function later() {
+  await new Promise((done) => { setTimeout(done, wait); });
+  wait = Math.min(wait * 2, LONGEST_WAIT);
+  try {
+    const answer = await fetch(log.dataset.probe, { redirect: "manual" });
+    if (answer.type === "opaqueredirect" || answer.status === 403 || answer.status === 404) {
+      state.textContent = "This log is no longer open to you. Sign in again, or go back to your instances.";
+      return;
+    }
+  } catch {
+    // Still away: the next try says so again.
+  }
+  connect();
+}
+
+pause.addEventListener("click", () => {
+  paused = !paused;
+  pause.setAttribute("aria-pressed", String(paused));
+  pause.lastElementChild.textContent = paused ? "Resume" : "Pause";
+  if (!paused) {
+    for (const [line, kind] of waiting) show([line], kind);
+    waiting = [];
+  }
+});
+
+clear.addEventListener("click", () => {
+  log.replaceChildren();
+  waiting = [];
+});
+
+follow.addEventListener("change", () => {
+  if (follow.checked) log.scrollTop = log.scrollHeight;
+});
+
+// Scrolling up is how people say "do not follow"; scrolling to the end says the opposite.
+log.addEventListener("scroll", () => {
+  follow.checked = log.scrollHeight - log.scrollTop - log.clientHeight < 30;
+});
+
+connect();

@@ -1,0 +1,1 @@
+"""The pages, a file a noun. Views hold HTTP; what may be done is decided by the models."""

@@ -1,0 +1,159 @@
+"""The one public port: who gets what, and what of it may be believed. A real Caddy, stand-ins behind it."""
+
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from deploy.local import configuration
+from deploy.local.layout import Layout
+
+HERE = Path(__file__).parent
+FORGED = {
+    "X-Forwarded-For": "9.9.9.9",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "evil",
+    "Forwarded": "for=9.9.9.9",
+    "X-Real-Ip": "9.9.9.9",
+    "Remote-User": "operator",
+    "X-Flowstead-Instance": "other",
+}
+
+
+class Port:
+    def __init__(self, domain: str, home: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.domain = domain
+        self.env: Any = SimpleNamespace(
+            DOMAIN=domain, PORT=self.port, URL=f"http://portal.{domain}:{self.port}", LOCAL_WEB_PROCESSES=2
+        )
+        self.layout = Layout(home, home, home, home, home, home)
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        self.layout.web_sockets.mkdir()
+        file = self.layout.run / "Caddyfile"
+        file.write_text(configuration.caddyfile(self.layout, self.env))
+        run = [str(self.layout.caddy), "run", "--adapter", "caddyfile", "--config", str(file)]
+        self.processes.append(subprocess.Popen(run, stderr=subprocess.DEVNULL))
+        wait_for(("127.0.0.1", self.port))
+        self.serve(self.layout.web_sockets / "1.sock", "web")  # the other one is being restarted
+
+    def serve(self, path: Path, name: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, str(HERE / "upstream.py"), str(path), name]
+        self.processes.append(subprocess.Popen(command))
+        wait_for(str(path))
+
+    def ask(
+        self, host: str, path: str = "/", method: str = "GET", **headers: str
+    ) -> tuple[int, dict[str, str], Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection.request(method, path, headers={"Host": host, **headers})
+        response = connection.getresponse()
+        text = response.read().decode()
+        connection.close()
+        said = {name.lower(): value for name, value in response.getheaders()}
+        return response.status, said, json.loads(text) if text.startswith("{") else text
+
+
+def wait_for(address: Any) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+        with socket.socket(family) as probe:
+            if probe.connect_ex(address) == 0:
+                return
+        assert time.monotonic() < deadline, f"{address} does not answer"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module", params=["localhost", "flowstead.example.com"])
+def port(request: pytest.FixtureRequest) -> Iterator[Port]:
+    home = Path(tempfile.mkdtemp(prefix="fs", dir="/tmp"))
+    port = Port(request.param, home)
+    port.start()
+    port.serve(port.layout.sockets / "alpha" / "http.sock", "alpha")
+    yield port
+    for process in port.processes:
+        process.terminate()
+        process.wait(10)
+    shutil.rmtree(home)
+
+
+@pytest.mark.parametrize(("name", "by"), [("portal", "web"), ("catalogue", "web"), ("alpha", "alpha")])
+def test_each_host_gets_to_its_own(port: Port, name: str, by: str) -> None:
+    host = f"{name}.{port.domain}:{port.port}"
+    status, _, said = port.ask(host, "/a/path?with=query")
+    assert (status, said["by"], said["path"]) == (200, by, "/a/path?with=query")
+    assert said["headers"]["host"] == host
+
+
+@pytest.mark.parametrize("name", ["portal", "alpha"])
+def test_nobody_can_tell_the_upstream_who_asks(port: Port, name: str) -> None:
+    host = f"{name}.{port.domain}:{port.port}"
+    said = port.ask(host, **FORGED)[2]["headers"]
+    assert said["x-forwarded-for"] == "127.0.0.1"
+    assert said["x-forwarded-proto"] == "http"
+    assert said["x-forwarded-host"] == host
+    assert not said.keys() & {"forwarded", "x-real-ip", "remote-user", "x-flowstead-instance"}
+
+
+def test_plain_localhost_is_the_portal_but_for_the_registry(port: Port) -> None:
+    for host in (f"localhost:{port.port}", f"127.0.0.1:{port.port}"):
+        assert port.ask(host, "/api/v1/me")[2]["by"] == "web"
+        status, _, text = port.ask(host, "/registry/some-package")
+        assert (status, text) == (503, "The npm registry is not running.\n")
+
+
+def test_the_registry_says_that_it_is_not_running(port: Port) -> None:
+    assert port.ask(f"registry.{port.domain}:{port.port}")[0] == 503
+
+
+def test_a_browser_at_an_instance_that_is_not_there_gets_the_portals_page(port: Port) -> None:
+    host = f"beta.{port.domain}:{port.port}"
+    status, _, said = port.ask(host, "/red/?x=1", Accept="text/html", Cookie="a=b", Authorization="Bearer x")
+    assert (status, said["by"], said["path"]) == (404, "web", "/-/instance-unavailable")
+    headers = said["headers"]
+    assert headers["x-flowstead-instance"] == "beta"
+    assert headers["x-flowstead-original-uri"] == "/red/?x=1"
+    assert headers["host"] == f"portal.{port.domain}:{port.port}"
+    assert not headers.keys() & {"cookie", "authorization"}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("POST", {"Accept": "text/html"}),
+        ("GET", {"Accept": "application/json"}),
+        ("GET", {"Accept": "text/html", "Upgrade": "websocket", "Connection": "Upgrade"}),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/comms"])
+def test_anything_else_there_gets_a_plain_sentence(
+    port: Port, method: str, headers: dict[str, str], path: str
+) -> None:
+    status, said, text = port.ask(f"beta.{port.domain}:{port.port}", path, method, **headers)
+    assert (status, text) == (503, "This instance is not answering.\n")
+    assert said["retry-after"] == "2"
+    assert said["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example.org", "a.b.{domain}", "Alpha.{domain}", "al_pha.{domain}", "-x.{domain}", "{domain}x"],
+)
+def test_an_unknown_host_is_told_so(port: Port, host: str) -> None:
+    assert port.ask(host.format(domain=port.domain))[0] == 421

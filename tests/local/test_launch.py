@@ -1,0 +1,99 @@
+"""What stops `make run`, each with one sentence; and what a first start makes."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.local import keys
+from deploy.local.layout import CannotStart, Layout
+from deploy.local.preflight import check_port, claim, make_run_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def launch(home: Path, **settings: str) -> tuple[int, str]:
+    """Exit code and what was said of a start that ends before anything is started."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment = {**kept, "DATA_DIR": str(home / "data"), "LOCAL_RUN_DIR": str(home / "run"), **settings}
+    ended = subprocess.run(
+        [sys.executable, "-m", "deploy.local.launch"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.stdout == ""
+    return ended.returncode, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"PORT": "eighty"}, "PORT must be a whole number from 1 to 65535, not 'eighty'."),
+        ({"DATA_DIR": "/proc/flowstead"}, "the folder /proc/flowstead cannot be written to"),
+        ({"DATA_DIR": "/tmp/some;where"}, "'/tmp/some;where' holds characters that cannot be used"),
+        ({"LOCAL_NODE": "/nowhere/node"}, "Node is missing (/nowhere/node): run `make setup`."),
+        (
+            {"LOCAL_RUN_DIR": "/tmp/" + "x" * 60},
+            "LOCAL_RUN_DIR must be a path of at most 50 plain characters",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(short: Path, settings: dict[str, str], said: str) -> None:
+    code, text = launch(short, **settings)
+    assert code == 1
+    assert text.startswith(f"Flowstead cannot start: {said}")
+    assert text.count("\n") == 1
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root runs instances as another user")
+@pytest.mark.parametrize("user", ["root", "nobody-at-all"])
+def test_as_root_it_wants_another_user_for_instances(short: Path, user: str) -> None:
+    code, text = launch(short, LOCAL_USER=user)
+    assert code == 1
+    assert text.startswith("Flowstead cannot start: LOCAL_USER must be a user of this machine")
+
+
+def test_a_port_in_use_is_named(short: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        code, text = launch(short, PORT=str(port))
+    assert (code, text.partition(": choose")[0]) == (1, f"Flowstead cannot start: port {port} is in use")
+    check_port(port)
+
+
+def test_a_second_start_in_the_same_folder_is_refused(short: Path) -> None:
+    (short / "data").mkdir()
+    held = claim(short / "data")
+    code, text = launch(short)
+    os.close(held)
+    assert code == 1
+    assert text.startswith("Flowstead cannot start: another `make run` is using")
+
+
+def test_keys_are_made_once_and_for_nobody_else(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    keys.make_missing(folder)
+    made = {path.name: path.read_text() for path in folder.iterdir()}
+    assert set(made) == set(keys.KEYS)
+    assert len(made["secret-key"]) > 50
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    keys.make_missing(folder)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == made
+
+
+def test_a_run_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    link = tmp_path / "run"
+    link.symlink_to(tmp_path)
+    with pytest.raises(CannotStart, match="belongs to somebody else"):
+        make_run_folder(Layout(tmp_path, tmp_path, link, tmp_path, tmp_path, tmp_path))
