@@ -64,22 +64,6 @@ LOCAL_DRIVER = {
     "log_bytes": env.LOCAL_LOG_MEBIBYTES * 2**20,
 }
 
-LOCAL_DRIVER = {
-    "run_dir": env.LOCAL_RUN_DIR,
-    "supervisor_dir": env.DATA_DIR / "supervisor",
-    "instances_dir": env.LOCAL_INSTANCES_DIR,
-    "node": env.LOCAL_NODE,
-    "program": (
-        str(env.LOCAL_NODE_RED_DIR / "node_modules" / "node-red" / "red.js"),
-        "--settings",
-        str(env.LOCAL_NODE_RED_DIR / "settings.js"),
-    ),
-    "node_red_version": BUNDLED_NODE_RED_VERSION,
-    "user": env.LOCAL_USER,
-    "passed_on": env.LOCAL_PASSED_ON,
-    "log_bytes": env.LOCAL_LOG_MEBIBYTES * 2**20,
-}
-
 # --- What is installed ----------------------------------------------------------------------------
 INSTALLED_APPS = [
     "portal.apps.PortalConfig",

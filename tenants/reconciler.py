@@ -160,9 +160,10 @@ class Reconciler:
                 close_old_connections()
                 claims = []
             for claim in claims:
+                pk = claim.instance.pk
                 with self._guard:
-                    self._busy.add(claim.instance.pk)
-                workers.submit(self._work_and_ring, claim)
+                    self._busy.add(pk)
+                workers.submit(self._work_and_ring, claim, pk)
             if not claims or room <= len(claims):
                 doorbell.wait(self._until_next_due())
 
@@ -178,12 +179,12 @@ class Reconciler:
             return POLL_SECONDS
         return min(POLL_SECONDS, max(0.02, (next_due - timezone.now()).total_seconds()))
 
-    def _work_and_ring(self, claim: Claim) -> None:
+    def _work_and_ring(self, claim: Claim, pk: UUID) -> None:
         try:
             self._work(claim)
         finally:
             with self._guard:
-                self._busy.discard(claim.instance.pk)
+                self._busy.discard(pk)  # not claim.instance.pk: Django empties it on delete()
             connection.close()
             wakeup.ring()
 

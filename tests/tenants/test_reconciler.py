@@ -457,3 +457,15 @@ def test_many_instances_are_worked_on_at_the_same_time_and_each_once(running, dr
     instances = [make_instance(user, f"flow-{number}") for number in range(20)]
     wait_for(lambda: Instance.objects.filter(phase=Phase.RUNNING).count() == len(instances))
     assert sorted(name for name, _ in driver.actions) == sorted(str(instance.pk) for instance in instances)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_deleting_more_instances_than_there_are_workers_holds_up_nothing(running, driver, user, settings):
+    settings.RECONCILER_WORKERS = 2
+    running(driver)
+    for number in range(5):
+        instance = make_instance(user, f"flow-{number}")
+        instance.retire(user)
+        wait_for(lambda: not Instance.objects.exists())
+    kept = make_instance(user, "kept")
+    wait_for(lambda: now(kept).phase == Phase.RUNNING)
