@@ -87,7 +87,9 @@ def _default_run_dir() -> Path:
     mark = hashlib.sha256(str(DATA_DIR).encode()).hexdigest()[:10]
     if os.getuid() == 0:
         return Path("/run") / f"flowstead-{mark}"
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp") / f"flowstead-{os.getuid()}-{mark}"
+    # Not TMPDIR, which may be long; that the folder is really ours is checked before it is used.
+    short = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"  # noqa: S108
+    return Path(short) / f"flowstead-{os.getuid()}-{mark}"
 
 
 # --- Addresses ------------------------------------------------------------------------------------

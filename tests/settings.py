@@ -1,6 +1,8 @@
 """The product's settings with keys, a database and an environment of the tests' own."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 _folder = tempfile.mkdtemp(prefix="flowstead-test-")
+atexit.register(shutil.rmtree, _folder, ignore_errors=True)
+(Path(_folder) / "static").mkdir()
 
 
 def _private_key() -> str:

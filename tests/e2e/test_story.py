@@ -46,7 +46,16 @@ def sign_up(page: Page, product: Product, username: str) -> None:
 
 
 FLOW = [
-    {"id": "in1", "type": "http in", "name": "", "url": "/hello", "method": "get", "x": 150, "y": 100, "wires": [["fn1"]]},
+    {
+        "id": "in1",
+        "type": "http in",
+        "name": "",
+        "url": "/hello",
+        "method": "get",
+        "x": 150,
+        "y": 100,
+        "wires": [["fn1"]],
+    },
     {
         "id": "fn1",
         "type": "function",
@@ -69,7 +78,9 @@ def deploy_a_flow(editor: Page) -> None:
     editor.locator("#red-ui-clipboard-dialog-ok").click()
     editor.mouse.move(480, 260)
     editor.mouse.click(480, 260)
-    with editor.expect_response(lambda answer: answer.url.endswith("/flows") and answer.request.method == "POST") as saved:
+    with editor.expect_response(
+        lambda answer: answer.url.endswith("/flows") and answer.request.method == "POST"
+    ) as saved:
         editor.locator("#red-ui-header-button-deploy").click()
     assert saved.value.status == 200, saved.value.text()
 
@@ -143,7 +154,9 @@ def test_starts_it_and_the_waiting_page_goes_on_to_the_editor_with_the_flow(page
     waiting.goto(product.editor(NAME))
     waiting.locator("#red-ui-header-button-deploy").wait_for(timeout=30_000)
     waiting.wait_for_function("() => RED.nodes.getWorkspaceOrder().length")
-    names = waiting.evaluate("() => { const all = []; RED.nodes.eachNode(n => all.push(n.name)); return all }")
+    names = waiting.evaluate(
+        "() => { const all = []; RED.nodes.eachNode(n => all.push(n.name)); return all }"
+    )
     assert "greet" in names
     waiting.close()
     assert product.get(NAME, "/hello").text == "hello from the kitchen"
