@@ -43,7 +43,7 @@ custom-node-red/node_modules/.package-lock.json: custom-node-red/package-lock.js
 test: test-python test-node ## all tests but those that need a Kubernetes or container engine
 
 test-python: setup-dev
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-node: setup-dev
 	cd custom-node-red && PATH="$(NODE_HOME)/bin:$$PATH" node --test --test-concurrency=2 "test/*.test.js"

@@ -9,6 +9,8 @@ from playwright.sync_api import Browser, expect
 from tests.e2e.product import Product, wait_for
 from tests.factories import PASSWORD
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.fixture(scope="module")
 def with_two(product: Product) -> Product:

@@ -17,6 +17,8 @@ FLOWS = [
     {"id": "o", "type": "http response", "z": "t", "wires": []},
 ]
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.fixture(scope="module")
 def running(product: Product) -> Product:

@@ -15,6 +15,8 @@ from tests.factories import PASSWORD
 
 NAME = "kitchen"
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.fixture(scope="module")
 def alice(browser: Browser) -> Iterator[BrowserContext]:
