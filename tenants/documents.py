@@ -119,10 +119,11 @@ def save(instance_id: UUID, kind: str, body: bytes, *, expected: int | None = No
 
 def load_flows(instance_id: UUID) -> tuple[bytes, int]:
     """The current flows and the number of their revision; ``[]`` and 0 where nothing was deployed."""
-    head = _get(f"{instance_id}:flows")
-    if head is None:
+    # The number alone: the history beside it can be long.
+    number = Document.objects.filter(pk=f"{instance_id}:flows").values_list("revision", flat=True).first()
+    if number is None:
         return b"[]", 0
-    return flows_of(instance_id, head.revision), head.revision
+    return flows_of(instance_id, number), number
 
 
 def flows_of(instance_id: UUID, number: int) -> bytes:
@@ -185,10 +186,11 @@ def _append(
     at = timezone.now().astimezone(UTC).isoformat(timespec="milliseconds")
     entry = Revision(number, author[:150], at, kind, len(body), origin=origin)
     kept, dropped = _prune([entry, *_revisions(head)])
-    _put(f"{instance_id}:flows:{number}", body)
+    Document.objects.create(pk=f"{instance_id}:flows:{number}", body=body)
     _keep_credentials(instance_id, number)
     _put_history(instance_id, kept, revision=number, digest=digest)
-    _delete(f"{instance_id}:flows:{old.id}{part}" for old in dropped for part in ("", ":credentials"))
+    if dropped:
+        _delete(f"{instance_id}:flows:{old.id}{part}" for old in dropped for part in ("", ":credentials"))
     return number
 
 
@@ -200,7 +202,7 @@ def _prune(revisions: list[Revision]) -> tuple[list[Revision], list[Revision]]:
 
 
 def _put_history(instance_id: UUID, revisions: list[Revision], **fields: Any) -> None:
-    _put(f"{instance_id}:flows", orjson.dumps([asdict(revision) for revision in revisions]), **fields)
+    _put(f"{instance_id}:flows", orjson.dumps(revisions), **fields)
 
 
 def _keep_credentials(instance_id: UUID, number: int) -> None:
