@@ -231,6 +231,7 @@ ACCOUNT_RATE_LIMITS = {
     "make_token": "20/h/user",
 }
 ALLAUTH_TRUSTED_PROXY_COUNT = 1
+MFA_ADAPTER = "portal.accounts.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Flowstead"
 # Without a mail server no address can be verified, and a second factor must be possible all the same.

@@ -275,8 +275,7 @@ class AccessTokenAdmin(ReadOnlyAdmin):
     exclude = ["token_hash"]
 
     def delete_model(self, request: Any, obj: AccessToken) -> None:
-        Event.objects.record(Event.Verb.TOKEN_REVOKED, by=request.user, message=f"{obj} of {obj.user}")
-        obj.delete()
+        obj.revoke(by=request.user)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AccessToken]) -> None:
         for token in queryset.select_related("user"):

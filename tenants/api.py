@@ -1,6 +1,5 @@
 """The REST API: who I am, my instances, my tokens. Every call writes intent; none waits for the world."""
 
-import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Annotated, Any
@@ -104,10 +103,8 @@ def list_tokens(
 
 @router.post("/tokens", response={201: NewTokenOut, **ERRORS}, tags=["me"])
 def make_token(request: HttpRequest, body: TokenIn) -> Status[Any]:
-    with transaction.atomic():
-        lifetime = timedelta(days=body.days) if body.days else None
-        token, plain = AccessToken.objects.make(_user(request), body.name, lifetime)
-        Event.objects.record(Event.Verb.TOKEN_MADE, by=request.user, message=token.name)
+    lifetime = timedelta(days=body.days) if body.days else None
+    token, plain = AccessToken.objects.make(_user(request), body.name, lifetime)
     return Status(201, {**TokenOut.from_orm(token).dict(), "token": plain})
 
 
@@ -116,9 +113,7 @@ def revoke_token(request: HttpRequest, token_id: int) -> Status[None]:
     token = AccessToken.objects.filter(user=_user(request), pk=token_id).first()
     if token is None:
         raise Http404("You have no such token.")
-    with transaction.atomic():
-        Event.objects.record(Event.Verb.TOKEN_REVOKED, by=request.user, message=token.name)
-        token.delete()
+    token.revoke(by=request.user)
     return Status(204, None)
 
 
@@ -230,7 +225,7 @@ def read_logs(
     instance = _instance(request, name)
     if follow:
         as_events = "text/event-stream" in request.headers.get("Accept", "")
-        return log_stream(instance, request.user, tail, as_events=as_events)
+        return _log_stream(instance, request.user, tail, as_events=as_events)
     try:
         lines = logs.tail(instance, tail)
     except DriverError as error:
@@ -238,22 +233,22 @@ def read_logs(
     return HttpResponse("".join(f"{line}\n" for line in lines), content_type="text/plain; charset=utf-8")
 
 
-def log_stream(instance: Instance, user: Any, tail: int, *, as_events: bool) -> StreamingHttpResponse:
-    """A followed log. One event is one line, as a JSON string: no line can end the event early."""
-
+def _log_stream(instance: Instance, user: Any, tail: int, *, as_events: bool) -> StreamingHttpResponse:
     def still_allowed() -> bool:
         return Instance.objects.visible_to(user).filter(pk=instance.pk).exists()
 
-    async def body() -> AsyncIterator[bytes]:
-        async for line in logs.follow(instance, tail, still_allowed):
-            if as_events:
-                yield (f"data: {json.dumps(line)}\n\n" if line else ": nothing new\n\n").encode()
-            elif line:
-                yield f"{line}\n".encode()
+    async def lines() -> AsyncIterator[str]:
+        try:
+            async for line in logs.follow(instance, tail, still_allowed):
+                if line:
+                    yield f"{line}\n"
+        except DriverError as error:
+            yield f"{error}\n"
 
+    body = logs.server_sent_events(instance, tail, still_allowed) if as_events else lines()
     content_type = "text/event-stream" if as_events else "text/plain; charset=utf-8"
     return StreamingHttpResponse(
-        body(), content_type=content_type, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        body, content_type=content_type, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )
 
 
@@ -280,11 +275,7 @@ def list_snapshots(
 def make_snapshot(request: HttpRequest, name: str, body: SnapshotIn | None = None) -> Status[Any]:
     """Keep the flows as they were deployed last."""
     instance = _instance(request, name, to_change=True)
-    with transaction.atomic():
-        revision = documents.snapshot(instance.pk, body.name if body else "")
-        Event.objects.record(
-            Event.Verb.SNAPSHOT, by=request.user, instance=instance, message=revision.snapshot or ""
-        )
+    revision = instance.keep(body.name if body else "", by=request.user)
     return Status(201, SnapshotOut.of(revision))
 
 

@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 
 from tenants.errors import InvalidValue
+from tenants.models.event import Event
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -33,9 +34,15 @@ class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
             raise InvalidValue("A token's name has 1 to 100 characters.", field="name")
         plain = PREFIX + secrets.token_urlsafe(32)
         expires_at = timezone.now() + lifetime if lifetime else None
-        token = self.create(
-            user_id=user.pk, name=name, hint=plain[:7], token_hash=token_hash(plain), expires_at=expires_at
-        )
+        with transaction.atomic():
+            token = self.create(
+                user_id=user.pk,
+                name=name,
+                hint=plain[:7],
+                token_hash=token_hash(plain),
+                expires_at=expires_at,
+            )
+            Event.objects.record(Event.Verb.TOKEN_MADE, by=user, message=str(token))
         return token, plain
 
     def user_of(self, plain: str) -> Any | None:
@@ -67,3 +74,9 @@ class AccessToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.hint}…)"
+
+    @transaction.atomic
+    def revoke(self, by: Any) -> None:
+        """Whoever uses it is refused from now on."""
+        Event.objects.record(Event.Verb.TOKEN_REVOKED, by=by, message=str(self))
+        self.delete()

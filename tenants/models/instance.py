@@ -244,6 +244,13 @@ class Instance(models.Model):
                 self._want(by, Event.Verb.RETIRED, retired_at=timezone.now(), phase=Phase.DELETING)
 
     @transaction.atomic
+    def keep(self, name: str, by: Any) -> documents.Revision:
+        """Keep the flows of the last deploy under a name, however many deploys follow."""
+        kept = documents.snapshot(self.pk, name)
+        Event.objects.record(Event.Verb.SNAPSHOT, by=by, instance=self, message=kept.snapshot or "")
+        return kept
+
+    @transaction.atomic
     def restore(self, revision: int, by: Any) -> None:
         """Bring back the flows and credentials of a kept revision. Node-RED reads them at its start,
         so an instance that is on is started anew."""

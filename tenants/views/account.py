@@ -3,13 +3,12 @@
 from allauth.core import ratelimit
 from allauth.mfa.utils import is_mfa_enabled
 from django.contrib import messages
-from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from tenants.forms import TokenForm
-from tenants.models import AccessToken, Event, Membership
+from tenants.models import AccessToken, Membership
 from tenants.views.access import PageRequest, signed_in
 
 
@@ -34,26 +33,17 @@ def tokens(request: PageRequest) -> HttpResponse:
             refused: HttpResponse = ratelimit.respond_429(request)
             return refused
         if form.is_valid():
-            plain = _make_token(request, form)
+            plain = AccessToken.objects.make(request.user, form.cleaned_data["name"], form.lifetime())[1]
             form = TokenForm()
     mine = AccessToken.objects.filter(user_id=request.user.pk)
     context = {"form": form, "tokens": mine, "plain": plain}
     return render(request, "tenants/tokens.html", context, status=422 if form.errors else 200)
 
 
-@transaction.atomic
-def _make_token(request: PageRequest, form: TokenForm) -> str:
-    token, plain = AccessToken.objects.make(request.user, form.cleaned_data["name"], form.lifetime())
-    Event.objects.record(Event.Verb.TOKEN_MADE, by=request.user, message=str(token))
-    return plain
-
-
 @require_POST
 @signed_in
 def revoke_token(request: PageRequest, pk: int) -> HttpResponse:
     token = get_object_or_404(AccessToken, pk=pk, user_id=request.user.pk)
-    with transaction.atomic():
-        Event.objects.record(Event.Verb.TOKEN_REVOKED, by=request.user, message=str(token))
-        token.delete()
+    token.revoke(by=request.user)
     messages.success(request, f"“{token.name}” is revoked. Whatever uses it is refused from now on.")
     return redirect("tokens")

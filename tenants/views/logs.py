@@ -1,7 +1,6 @@
 """The log of an instance, for its members: live, and as a file."""
 
-import json
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 
 from django.contrib import messages
 from django.contrib.auth.models import AbstractBaseUser
@@ -56,23 +55,17 @@ async def stream(request: HttpRequest, name: str) -> HttpResponseBase:
     if instance is None:
         raise Http404
     return StreamingHttpResponse(
-        _frames(instance, user, request.session),
+        logs.server_sent_events(instance, LINES_SHOWN, _still_reads(instance, user, request.session)),
         content_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _frames(instance: Instance, user: AbstractBaseUser, session: SessionBase) -> AsyncIterator[str]:
+def _still_reads(instance: Instance, user: AbstractBaseUser, session: SessionBase) -> Callable[[], bool]:
+    """Asked again and again: whether the reader is neither signed out nor put out since."""
+
     def still_allowed() -> bool:
-        """Neither signed out nor put out since."""
         signed_in = session.session_key is not None and session.exists(session.session_key)
         return signed_in and Instance.objects.visible_to(user).filter(pk=instance.pk).exists()
 
-    yield ": the log\n\n"
-    try:
-        async for line in logs.follow(instance, LINES_SHOWN, still_allowed):
-            # JSON, so that no character of a line can end the frame that carries it.
-            yield f"data: {json.dumps(line)}\n\n" if line else ": still here\n\n"
-        yield "event: ended\ndata: {}\n\n"
-    except DriverError as error:
-        yield f"event: problem\ndata: {json.dumps(str(error))}\n\n"
+    return still_allowed

@@ -1,13 +1,12 @@
 """The history of an instance's flows: every deploy, and the way back to it."""
 
 from django.contrib import messages
-from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
 
 from tenants import documents
-from tenants.models import Event, Instance
+from tenants.models import Instance
 from tenants.views.access import PageRequest, change, of_instance
 
 
@@ -26,11 +25,7 @@ def page(request: PageRequest, instance: Instance) -> HttpResponse:
 @change
 def keep(request: PageRequest, instance: Instance) -> HttpResponse:
     """Keep the current flows under a name, however many deploys follow."""
-    with transaction.atomic():
-        kept = documents.snapshot(instance.pk, request.POST.get("name", ""))
-        Event.objects.record(
-            Event.Verb.SNAPSHOT, by=request.user, instance=instance, message=kept.snapshot or ""
-        )
+    kept = instance.keep(request.POST.get("name", ""), by=request.user)
     messages.success(request, f"Revision {kept.id} is kept as “{kept.snapshot}”.")
     return redirect("instance_revisions", instance.name)
 
@@ -38,12 +33,6 @@ def keep(request: PageRequest, instance: Instance) -> HttpResponse:
 @change
 def restore(request: PageRequest, instance: Instance, number: int) -> HttpResponse:
     """Make an older revision the current one, and have a running Node-RED load it."""
-    with transaction.atomic():
-        documents.restore(instance.pk, number, author=request.user.get_username())
-        Event.objects.record(
-            Event.Verb.RESTORED, by=request.user, instance=instance, message=f"revision {number} of the flows"
-        )
-        if instance.is_on:
-            instance.restart(by=request.user)
+    instance.restore(number, by=request.user)
     messages.success(request, f"Revision {number} is the current one again.")
     return redirect("instance", instance.name)

@@ -33,8 +33,9 @@ def unavailable(request: HttpRequest) -> HttpResponse:
         "Retry-After": "1" if kind == "coming" else "30",
         "X-Robots-Tag": "noindex, nofollow",
     }
-    if kind == "coming":
-        headers["Refresh"] = "1"
+    if kind != "unknown":
+        # Goes on by itself as soon as it answers, whoever starts it.
+        headers["Refresh"] = "1" if kind == "coming" else "5"
     return HttpResponse(html, status=status, headers=headers)
 
 

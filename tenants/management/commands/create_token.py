@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
 
 from tenants.errors import Refused
-from tenants.models import AccessToken, Event
+from tenants.models import AccessToken
 
 
 class Command(BaseCommand):
@@ -26,5 +26,4 @@ class Command(BaseCommand):
             _, plain = AccessToken.objects.make(found[0], name)
         except Refused as error:
             raise CommandError(str(error)) from error
-        Event.objects.record(Event.Verb.TOKEN_MADE, by=found[0], message=f"{name} (command line)")
         self.stdout.write(plain)
