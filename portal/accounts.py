@@ -35,5 +35,4 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
     def is_open_for_signup(self, request: HttpRequest, sociallogin: Any) -> bool:
-        """The identity provider decides who has an account there; ``closed`` means closed."""
-        return settings.SIGNUP != "closed"
+        return settings.SIGNUP == "open"

@@ -91,16 +91,19 @@ def not_authenticated(request: HttpRequest, error: AuthenticationError) -> HttpR
 
 @api.exception_handler(ValidationError)
 def invalid_input(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    fields = {
-        ".".join(str(part) for part in problem["loc"][1:]) or "body": problem["msg"]
-        for problem in error.errors
-    }
+    fields = {_field(problem["loc"]): problem["msg"] for problem in error.errors}
     return _error(422, "invalid_input", "Some of the input cannot be used.", fields)
+
+
+def _field(location: tuple[str | int, ...]) -> str:
+    """``("body", "body", "name")`` -> ``name``: where it stands in what the caller sent."""
+    parts = [str(part) for part in location[1:]]
+    return ".".join(parts[1:] if parts[:1] == ["body"] else parts) or "body"
 
 
 @api.exception_handler(Throttled)
 def throttled(request: HttpRequest, error: Throttled) -> HttpResponse:
-    response = _error(429, "too_many_requests", "Too many wrong tokens. Try again later.")
+    response = _error(429, "too_many_requests", "Too many requests. Try again later.")
     response["Retry-After"] = str(error.wait or 60)
     return response
 

@@ -78,3 +78,16 @@ def portal_is_served_over_https(app_configs: Any, **_: Any) -> list[CheckMessage
             id="portal.W001",
         )
     ]
+
+
+@register()
+def driver_is_part_of_this_version(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    if settings.FLOWSTEAD_DRIVER == "local":
+        return []
+    return [
+        Error(
+            f"FLOWSTEAD_DRIVER={settings.FLOWSTEAD_DRIVER} is not part of this version.",
+            hint="Leave it out, or set it to local.",
+            id="portal.E007",
+        )
+    ]

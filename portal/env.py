@@ -114,8 +114,10 @@ ALLOWED_HOSTS = _list("ALLOWED_HOSTS")
 SECRET_KEY = _text("SECRET_KEY") or _remembered(KEYS_DIR / "secret-key")
 """Signs cookies and links; at least 50 characters. Default: the file that ``make run`` made."""
 
-ENCRYPTION_KEYS = _list("ENCRYPTION_KEYS") or _remembered(KEYS_DIR / "encryption-keys").split()
-"""Fernet keys, the newest first, separated by commas: secrets at rest. Default: as above."""
+ENCRYPTION_KEYS = (
+    _text("ENCRYPTION_KEYS").replace(",", " ").split() or _remembered(KEYS_DIR / "encryption-keys").split()
+)
+"""Fernet keys, the newest first, separated by commas or white space: secrets at rest. Default: as above."""
 
 OIDC_PRIVATE_KEY = _text("OIDC_PRIVATE_KEY") or _remembered(KEYS_DIR / "oidc-private-key.pem")
 """RSA key (PEM) that signs the editors' ID tokens. Default: as above."""

@@ -8,7 +8,13 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseNotFound, HttpResponseRedirect
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotFound,
+    HttpResponseRedirect,
+    JsonResponse,
+)
 from django.utils.deprecation import MiddlewareMixin
 
 IN_PLACE = ("/api/", "/catalogue.json", "/update", "/healthz", "/readyz", "/metrics")
@@ -31,3 +37,20 @@ class PagesOnThePortalsHost(MiddlewareMixin):
                 f"Pages are at {settings.FLOWSTEAD_URL}.\n", content_type="text/plain; charset=utf-8"
             )
         return HttpResponseRedirect(settings.FLOWSTEAD_URL + request.get_full_path())
+
+
+class ApiSpeaksJson(MiddlewareMixin):
+    """Addresses and methods that the API does not have get its form of an error, not a page."""
+
+    ANSWERS = {
+        404: {"detail": "There is no such address in this API.", "code": "not_found"},
+        405: {"detail": "This address does not know that method.", "code": "method_not_allowed"},
+    }
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        answer = self.ANSWERS.get(response.status_code)
+        is_json = response.headers.get("Content-Type", "").startswith("application/json")
+        if answer is None or is_json or not request.path.startswith("/api/"):
+            return response
+        headers = {name: response[name] for name in ("Allow",) if name in response}
+        return JsonResponse(answer, status=response.status_code, headers=headers)

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from ninja import Field, Router, Status
 from ninja.errors import HttpError
+from ninja.throttling import AuthRateThrottle
 
 from tenants import documents, logs
 from tenants.errors import InvalidValue
@@ -101,7 +102,9 @@ def list_tokens(
     return {"items": items, "next": following}
 
 
-@router.post("/tokens", response={201: NewTokenOut, **ERRORS}, tags=["me"])
+@router.post(
+    "/tokens", response={201: NewTokenOut, **ERRORS}, tags=["me"], throttle=[AuthRateThrottle("20/h")]
+)
 def make_token(request: HttpRequest, body: TokenIn) -> Status[Any]:
     lifetime = timedelta(days=body.days) if body.days else None
     token, plain = AccessToken.objects.make(_user(request), body.name, lifetime)

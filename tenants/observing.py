@@ -105,6 +105,17 @@ def record_failure(claim: Claim, error: DriverError) -> None:
     )
 
 
+def give_up_for_now(pk: UUID, holder: str, why: str) -> None:
+    """A claimed row that cannot be read: say so on the row without reading it."""
+    Instance.objects.filter(pk=pk, claimed_by=holder).update(
+        claimed_until=None,
+        due_at=timezone.now() + timedelta(seconds=LONGEST_RETRY_SECONDS),
+        phase=Phase.FAILING,
+        reason="unreadable",
+        message=why,
+    )
+
+
 def _verdict(
     instance: Instance, spec: InstanceSpec, seen: Observation, exits: list[str], now: datetime
 ) -> tuple[Phase, str, str]:

@@ -19,7 +19,7 @@ from django.utils import timezone
 from tenants import wakeup
 from tenants.models import Event, Instance, Lease
 from tenants.models.lease import identity
-from tenants.observing import Claim, record, record_failure
+from tenants.observing import Claim, give_up_for_now, record, record_failure
 from tenants.provisioning.driver import Driver, DriverError
 from tenants.provisioning.plan import Action, Verb, plan
 from tenants.provisioning.spec import InstanceSpec, Observation, State
@@ -82,8 +82,19 @@ class Reconciler:
         candidates = Instance.objects.due(now).order_by("due_at").values_list("pk", flat=True)
         with self._guard:
             free = [pk for pk in candidates[: limit + len(self._busy)] if pk not in self._busy][:limit]
-        claims = [Claim.take(pk, self.holder, timedelta(seconds=CLAIM_SECONDS)) for pk in free]
+        claims = [self._take(pk) for pk in free]
         return [claim for claim in claims if claim is not None]
+
+    def _take(self, pk: UUID) -> Claim | None:
+        """A row that cannot even be read (its encryption key is lost, say) holds up no other."""
+        try:
+            return Claim.take(pk, self.holder, timedelta(seconds=CLAIM_SECONDS))
+        except DatabaseError:
+            raise
+        except Exception as error:
+            log.exception("The row of instance %s cannot be read", pk)
+            give_up_for_now(pk, self.holder, str(error))
+            return None
 
     def _work(self, claim: Claim) -> None:
         """The loop's boundary: whatever one instance does, the others go on."""

@@ -70,6 +70,7 @@ class Launcher:
 
     def run(self) -> None:
         layout = self._layout
+        preflight.check_settings(self._env.DRIVER, self._env.URL, self._env.DOMAIN)
         preflight.check_paths(layout)
         preflight.check_parts(layout)
         preflight.check_user(self._env.LOCAL_USER)

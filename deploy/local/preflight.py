@@ -7,6 +7,7 @@ import re
 import socket
 import stat
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from deploy.local.layout import CannotStart, Layout, is_root, make_folder
 
@@ -30,6 +31,17 @@ def claim(folder: Path) -> int:
             f"another `make run` is using {folder}: end it, or choose another folder with DATA_DIR=…."
         ) from error
     return descriptor
+
+
+def check_settings(driver: str, url: str, domain: str) -> None:
+    """What ``make run`` takes for granted of the settings."""
+    if driver != "local":
+        raise CannotStart(f"`make run` runs instances as processes: leave FLOWSTEAD_DRIVER={driver} out.")
+    if urlsplit(url).hostname != f"portal.{domain}":
+        raise CannotStart(
+            f"FLOWSTEAD_URL={url} is not at portal.{domain}: with `make run` the portal's host is "
+            "portal.<FLOWSTEAD_DOMAIN>."
+        )
 
 
 def check_paths(layout: Layout) -> None:

@@ -125,6 +125,8 @@ def test_opens_the_editor_without_a_second_login_and_deploys(page, product):
     expect(editor).to_have_title(re.compile(NAME))
     deploy_a_flow(editor)
     wait_for(lambda: product.get(NAME, "/hello").text == "hello from the kitchen", "the flow answers")
+    if "SCREENSHOTS" in os.environ:  # notices go by themselves
+        editor.wait_for_timeout(8000)
     picture(editor, "editor")
     editor.close()
     page.reload()

@@ -48,6 +48,7 @@ def test_a_bad_setting_stops_the_start_with_one_sentence(settings, sentence):
         ({"ENCRYPTION_KEYS": ""}, "portal.E002"),
         ({"ENCRYPTION_KEYS": "not-a-key"}, "portal.E003"),
         ({"OIDC_PRIVATE_KEY": "x"}, "portal.E004"),
+        ({"FLOWSTEAD_DRIVER": "kubernetes"}, "portal.E007"),
         ({"FLOWSTEAD_URL": "https://example.com", "FLOWSTEAD_DOMAIN": "example.com"}, "portal.E005"),
     ],
 )

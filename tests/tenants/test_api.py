@@ -240,3 +240,20 @@ def test_the_api_describes_itself(client, db):
     paths = client.get("/api/v1/openapi.json").json()["paths"]
     assert "/api/v1/instances/{name}" in paths
     assert client.get("/api/v1/docs").status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("get", "/nothing", 404), ("put", "/me", 405)])
+def test_what_the_api_does_not_have_is_an_error_in_its_own_form(api, method, path, status):
+    response = getattr(api, method)(path)
+    assert response.status_code == status
+    assert response.json().keys() == {"detail", "code"}
+
+
+def test_a_wrong_field_is_named_as_it_was_sent(api):
+    assert api.post("/instances", {"name": 1}).json()["fields"].keys() == {"name"}
+    assert api.post("/instances", {"name": "a", "nmae": "b"}).json()["fields"].keys() == {"nmae"}
+
+
+def test_making_tokens_is_limited(api):
+    statuses = [api.post("/tokens", {"name": "x"}).status_code for _ in range(21)]
+    assert (statuses[0], statuses[-1]) == (201, 429)

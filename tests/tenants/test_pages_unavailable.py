@@ -33,7 +33,7 @@ def test_it_says_how_the_instance_is(instance: Instance, phase: Phase, said: str
     text = answer.content.decode()
     assert answer.status_code == 503
     assert said in text
-    assert answer.get("Refresh") == ("1" if goes_on else None)
+    assert answer.get("Refresh") == ("1" if goes_on else "5")
     assert "internal" not in text
     assert "alice" not in text
 

@@ -3,6 +3,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from cryptography.fernet import Fernet
 from django.db import connection
 from django.utils import timezone
 
@@ -353,6 +354,16 @@ def test_an_internal_error_is_told_and_tried_again(reconciler, driver, instance,
     seen = now(instance)
     assert (seen.phase, seen.message) == (Phase.FAILING, "An internal error: ZeroDivisionError.")
     assert seen.due_at is not None
+
+
+def test_a_row_whose_key_is_lost_holds_up_no_other(reconciler, instance, user, settings):
+    settings.ENCRYPTION_KEYS = [Fernet.generate_key().decode(), *settings.ENCRYPTION_KEYS]
+    other = make_instance(user, "garden")
+    settings.ENCRYPTION_KEYS = settings.ENCRYPTION_KEYS[:1]
+    settle(reconciler)
+    found = Instance.objects.filter(pk=instance.pk).values_list("phase", "reason").get()
+    assert found == (Phase.FAILING, "unreadable")
+    assert now(other).phase == Phase.RUNNING
 
 
 def test_orphans_are_removed_and_nothing_else(reconciler, driver, instance, user):
