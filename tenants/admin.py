@@ -17,6 +17,7 @@ from django.utils.html import format_html
 
 from tenants import words
 from tenants.errors import Refused
+from tenants.forms import FreeName
 from tenants.models import AccessToken, Event, Instance, Membership, Size, Stack, Tenant
 from tenants.models.tenant import check_name
 
@@ -92,14 +93,8 @@ class SizeAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 _OBSERVED = ["exits", "observed_generation", "observed_at", "ready_at"]
 
 
-class InstanceForm(forms.ModelForm):  # type: ignore[type-arg]
-    def clean_name(self) -> str:
-        name: str = self.cleaned_data["name"]
-        try:
-            Instance.objects.check_free(name)
-        except Refused as error:
-            raise forms.ValidationError(str(error)) from error
-        return name
+class InstanceForm(FreeName, forms.ModelForm):  # type: ignore[type-arg]
+    """A new instance, made by the model's own rules."""
 
 
 @admin.register(Instance)

@@ -20,13 +20,10 @@ SPARE_ROWS = 2
 MOMENTS = timedelta(minutes=1)
 
 
-class NameForm(forms.Form):
-    """A name for a new instance, checked for its form and for being free."""
+class FreeName:
+    """For forms with a ``name`` that no instance may have yet."""
 
-    name = forms.CharField(
-        max_length=NAME_MAX_LENGTH,
-        error_messages={"max_length": f"A name has at most {NAME_MAX_LENGTH} characters."},
-    )
+    cleaned_data: dict[str, Any]
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
@@ -35,6 +32,15 @@ class NameForm(forms.Form):
         except Refused as error:
             raise forms.ValidationError(str(error)) from error
         return name
+
+
+class NameForm(FreeName, forms.Form):
+    """A name for a new instance, checked for its form and for being free."""
+
+    name = forms.CharField(
+        max_length=NAME_MAX_LENGTH,
+        error_messages={"max_length": f"A name has at most {NAME_MAX_LENGTH} characters."},
+    )
 
 
 class VariablesForm(forms.Form):
