@@ -17,16 +17,19 @@ key after ``<id>:``            body
 =============================  ====================================================================
 """
 
+import fcntl
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.utils import timezone
 
 from tenants.encryption import decrypt, encrypt
@@ -70,6 +73,26 @@ class Revision:
 # --- Reading and writing one document -------------------------------------------------------------
 
 
+@contextmanager
+def _writing() -> Iterator[None]:
+    """A transaction that writes, in turn with those of all other threads and processes."""
+    with _turn(), transaction.atomic():
+        yield
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """SQLite has one writer at a time, and lets the others sleep ever longer, some of them for seconds.
+    Whoever waits for a file lock is woken when it is free. Not inside a transaction: who holds the
+    database would wait for one that waits for the database."""
+    if connection.vendor != "sqlite" or connection.in_atomic_block:
+        yield
+        return
+    with Path(f"{connection.settings_dict['NAME']}.turn").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _get(key: str, *, lock: bool = False) -> Document | None:
     rows = Document.objects.select_for_update() if lock else Document.objects
     return rows.filter(pk=key).first()
@@ -103,7 +126,7 @@ def load(instance_id: UUID, kind: str) -> bytes:
     return decrypt(bytes(document.body)) if kind in ENCRYPTED else bytes(document.body)
 
 
-@transaction.atomic
+@_writing()
 def save(instance_id: UUID, kind: str, body: bytes, *, expected: int | None = None) -> None:
     """``expected`` is the revision of the flows that the document belongs to: Node-RED saves the
     credentials of a deploy just before its flows, and a stale deploy must not change them either."""
@@ -143,7 +166,7 @@ def _revisions(head: Document | None) -> list[Revision]:
     return [Revision(**entry) for entry in orjson.loads(bytes(head.body))] if head else []
 
 
-@transaction.atomic
+@_writing()
 def save_flows(instance_id: UUID, body: bytes, *, expected: int | None, author: str = "") -> int:
     """Keep ``body`` as the next revision and answer its number.
 
@@ -216,7 +239,7 @@ def _delete(keys: Iterable[str]) -> None:
     Document.objects.filter(pk__in=list(keys)).delete()
 
 
-@transaction.atomic
+@_writing()
 def snapshot(instance_id: UUID, name: str) -> Revision:
     """Keep the current revision under a name. Raises ``NothingStored`` before the first deploy."""
     name = name.strip() or "Snapshot"
@@ -231,7 +254,7 @@ def snapshot(instance_id: UUID, name: str) -> Revision:
     return newest
 
 
-@transaction.atomic
+@_writing()
 def restore(instance_id: UUID, number: int, *, author: str) -> int:
     """Make an older revision, with its credentials, the newest one. Raises ``NothingStored``."""
     body = flows_of(instance_id, number)
@@ -282,7 +305,7 @@ def _is_below(name: str, folder: str) -> bool:
     return not folder or name.startswith(f"{folder}/")
 
 
-@transaction.atomic
+@_writing()
 def save_library(instance_id: UUID, kind: str, path: str, meta: dict[str, Any], body: str) -> None:
     path = _path(path)
     if not path:
