@@ -8,8 +8,6 @@ from django.http import HttpRequest
 
 def site(request: HttpRequest) -> dict[str, Any]:
     return {
-        "site_domain": settings.FLOWSTEAD_DOMAIN,
-        "site_url": settings.FLOWSTEAD_URL,
         "signup": settings.SIGNUP,
         "signup_is_open": settings.SIGNUP == "open",
     }

@@ -3,7 +3,7 @@
 import secrets
 import uuid
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from allauth.idp.oidc.models import Client
@@ -320,6 +320,3 @@ class Instance(models.Model):
             Event.objects.record(Event.Verb.REMOVED, instance=self)
             Client.objects.filter(pk=str(self.pk)).delete()
             self.delete()
-
-    def age(self) -> timedelta:
-        return timezone.now() - self.created_at
