@@ -59,14 +59,14 @@ class Reconciler:
         record(claim, spec, seen, actions)
 
     def _make_true(self, spec: InstanceSpec, retry_at: datetime | None) -> tuple[Observation, list[Action]]:
-        seen = self.driver.observe(spec.id)
+        seen = self.driver.observe(spec)
         actions = plan(spec, seen)
         if _must_wait(seen, actions, retry_at):
             return seen, []
         for action in actions:
             log.info("%s %s: %s", action.verb, spec.name, action.why)
             self.driver.apply(action, spec)
-        return (self.driver.observe(spec.id) if actions else seen), actions
+        return (self.driver.observe(spec) if actions else seen), actions
 
     # --- All that are due -------------------------------------------------------------------------
 

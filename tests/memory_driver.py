@@ -4,7 +4,7 @@ Deterministic: a start needs one look before it answers. It can be told to fail.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from queue import Empty, SimpleQueue
@@ -43,16 +43,16 @@ class MemoryDriver:
 
     # --- The protocol -----------------------------------------------------------------------------
 
-    def observe(self, instance_id: str) -> Observation:
+    def observe(self, spec: InstanceSpec) -> Observation:
         with self._lock:
-            self._answer(instance_id)
-            process = self._processes.get(instance_id)
+            self._answer(spec.id)
+            process = self._processes.get(spec.id)
             if process is None:
                 return ABSENT
             seen = self._seen(process)
-            if process.state == State.STARTING and instance_id not in self._stuck:
+            if process.state == State.STARTING and spec.id not in self._stuck:
                 process.state = State.RUNNING
-                self._happened.put(instance_id)
+                self._happened.put(spec.id)
             return seen
 
     def apply(self, action: Action, spec: InstanceSpec) -> None:
@@ -62,7 +62,7 @@ class MemoryDriver:
             if self._refusals:
                 raise self._refusals.popleft()
             match action.verb:
-                case Verb.CREATE | Verb.UPDATE | Verb.START if spec.power:
+                case Verb.CREATE | Verb.UPDATE | Verb.REPAIR | Verb.START if spec.power:
                     self._start(spec)
                 case Verb.REMOVE:
                     self._processes.pop(spec.id, None)
@@ -79,6 +79,11 @@ class MemoryDriver:
         with self._lock:
             self._answer(instance_id)
             self._processes.pop(instance_id, None)
+
+    def remove_tenants_except(self, known: Collection[str]) -> list[str]:
+        with self._lock:
+            self._answer("")
+            return []
 
     def watch(self, stop: Event) -> Iterator[str]:
         yield from sorted(self.inventory())

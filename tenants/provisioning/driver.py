@@ -1,6 +1,6 @@
 """The protocol that every driver speaks, and the one error it may raise."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from threading import Event
 from typing import Protocol
 
@@ -33,8 +33,8 @@ class Driver(Protocol):
     """What the reconciler knows of the world. Methods may be called from several threads at once,
     never twice at once for the same instance; each raises ``DriverError`` and nothing else."""
 
-    def observe(self, instance_id: str) -> Observation:
-        """What is there now. Absence is an observation; no answer is an error."""
+    def observe(self, spec: InstanceSpec) -> Observation:
+        """What is there now of this instance. Absence is an observation; no answer is an error."""
         ...
 
     def apply(self, action: Action, spec: InstanceSpec) -> None:
@@ -47,6 +47,10 @@ class Driver(Protocol):
 
     def remove_orphan(self, instance_id: str) -> None:
         """Remove what belongs to an instance that the database does not know."""
+        ...
+
+    def remove_tenants_except(self, known: Collection[str]) -> list[str]:
+        """Remove what was made for tenants whose slugs are not ``known``; answers their slugs."""
         ...
 
     def watch(self, stop: Event) -> Iterator[str]:

@@ -15,7 +15,7 @@ No wall between tenants: flows can run any code, and all instances are the same 
 import http.client
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,14 +105,14 @@ class LocalDriver:
 
     # --- Looking ----------------------------------------------------------------------------------
 
-    def observe(self, instance_id: str) -> Observation:
+    def observe(self, spec: InstanceSpec) -> Observation:
         with _as_driver_errors():
-            process = self._process(checked_id(instance_id))
+            process = self._process(checked_id(spec.id))
             if process is not None:
-                return self._observed(instance_id, process)
-            if self._programs.holds(instance_id):
+                return self._observed(spec.id, process)
+            if self._programs.holds(spec.id):
                 return Observation(State.FAILED, reason="interrupted", message="Its start was interrupted.")
-            record = self._folders.record(instance_id)
+            record = self._folders.record(spec.id)
             return Observation(State.STOPPED, digest=record.digest) if record else ABSENT
 
     def inventory(self) -> set[str]:
@@ -150,7 +150,7 @@ class LocalDriver:
     def apply(self, action: Action, spec: InstanceSpec) -> None:
         with _as_driver_errors():
             match action.verb:
-                case Verb.CREATE | Verb.UPDATE | Verb.START:
+                case Verb.CREATE | Verb.UPDATE | Verb.REPAIR | Verb.START:
                     self._bring_up(spec) if spec.power else self._lay_down(spec)
                 case Verb.STOP:
                     self._take_down(spec.id)
@@ -160,6 +160,9 @@ class LocalDriver:
     def remove_orphan(self, instance_id: str) -> None:
         with _as_driver_errors():
             self._remove(checked_id(instance_id))
+
+    def remove_tenants_except(self, known: Collection[str]) -> list[str]:
+        return []  # a tenant is nothing but its instances here
 
     def _bring_up(self, spec: InstanceSpec) -> None:
         if self._runs_as_wanted(spec):

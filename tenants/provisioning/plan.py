@@ -13,6 +13,7 @@ class Verb(StrEnum):
 
     CREATE = "create"  # nothing is there yet; starts it where the power is on
     UPDATE = "update"  # replace what is there by the specification; restarts it where the power is on
+    REPAIR = "repair"  # put back what somebody else changed or removed; restart only where it must be
     START = "start"
     STOP = "stop"
     REMOVE = "remove"  # the process and everything that belongs to it
@@ -32,6 +33,8 @@ def plan(spec: InstanceSpec, seen: Observation) -> list[Action]:
         return [Action(Verb.CREATE, "nothing is there")]
     if seen.state == State.STOPPING:
         return []  # look again when it has come to rest
+    if seen.drift:
+        return [Action(Verb.REPAIR, "; ".join(seen.drift))]
     if not spec.power:
         return [Action(Verb.STOP, "its power is off")] if seen.state != State.STOPPED else []
     if seen.digest != spec.digest():

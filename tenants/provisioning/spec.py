@@ -49,10 +49,22 @@ class Secrets:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """What all instances of a tenant may use together: ``cpu`` in thousandths of a core, ``memory``
+    in MiB, ``disk`` in GiB. None: as much as there is."""
+
+    instances: int = 20
+    cpu: int | None = None
+    memory: int | None = None
+    disk: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceSpec:
     """One instance as it is wanted: all that a driver needs, and nothing that it must look up.
 
-    ``cpu`` is in thousandths of a core, ``memory`` in MiB. ``url`` is the public address of the
+    ``cpu`` is in thousandths of a core, and so is ``cpu_reserved``, the part of it that a node sets
+    aside; ``memory`` is in MiB, ``disk`` in GiB, 0 for none. ``url`` is the public address of the
     instance, ``portal_url`` that of the portal, and ``internal_url`` where the instance itself
     reaches the portal. ``restarts`` counts the restarts that were asked for.
     """
@@ -76,6 +88,9 @@ class InstanceSpec:
     catalogues: tuple[str, ...] = ()
     max_document_bytes: int = 10 * 1024 * 1024
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    cpu_reserved: int = 50
+    disk: int = 0
+    quota: Quota = Quota()
 
     def process_environment(self) -> dict[str, str]:
         """The variables that ``custom-node-red/settings.js`` reads, and the user's own.
@@ -109,6 +124,7 @@ class InstanceSpec:
             self.image,
             self.cpu,
             self.memory,
+            self.disk,
         ]
         return hashlib.sha256(json.dumps(read_at_start, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -131,7 +147,9 @@ class Observation:
 
     ``digest`` is the one the running configuration was made from. ``incarnation`` names one run of
     the process (it changes with every start), ``reason`` is a snake_case code and ``message`` a
-    sentence for people. That nothing answered is not an observation: it is a ``DriverError``.
+    sentence for people. ``drift`` tells what somebody else changed or removed, a few words each, such
+    as ``Service node-red-kitchen is missing``. That nothing answered is not an observation: it is a
+    ``DriverError``.
     """
 
     state: State
@@ -139,6 +157,7 @@ class Observation:
     incarnation: str = ""
     reason: str = ""
     message: str = ""
+    drift: tuple[str, ...] = ()
 
 
 ABSENT = Observation(State.ABSENT)

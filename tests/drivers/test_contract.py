@@ -19,13 +19,13 @@ def running(world: World, **changes: object) -> InstanceSpec:
 
 
 def test_it_sees_nothing_where_nothing_is(world: World) -> None:
-    assert world.driver.observe(instance().id) == ABSENT
+    assert world.driver.observe(instance()) == ABSENT
 
 
 def test_it_creates_an_instance_that_comes_to_answer(world: World) -> None:
     spec = instance()
     do(world.driver, Verb.CREATE, spec)
-    assert world.driver.observe(spec.id).state in {State.STARTING, State.RUNNING}
+    assert world.driver.observe(spec).state in {State.STARTING, State.RUNNING}
     seen = until(world.driver, spec, State.RUNNING)
     assert seen.digest == spec.digest()
     assert seen.incarnation
@@ -35,21 +35,21 @@ def test_it_creates_an_instance_that_comes_to_answer(world: World) -> None:
 @pytest.mark.parametrize("verb", [Verb.CREATE, Verb.UPDATE, Verb.START])
 def test_it_does_nothing_more_when_asked_twice(world: World, verb: Verb) -> None:
     spec = running(world)
-    before = world.driver.observe(spec.id)
+    before = world.driver.observe(spec)
     do(world.driver, verb, spec)
-    assert world.driver.observe(spec.id) == before
+    assert world.driver.observe(spec) == before
 
 
 def test_it_creates_a_stopped_instance_where_the_power_is_off(world: World) -> None:
     spec = instance(power=False)
     do(world.driver, Verb.CREATE, spec)
-    assert world.driver.observe(spec.id).state == State.STOPPED
-    assert plan(spec, world.driver.observe(spec.id)) == []
+    assert world.driver.observe(spec).state == State.STOPPED
+    assert plan(spec, world.driver.observe(spec)) == []
 
 
 def test_it_restarts_a_process_that_was_made_from_something_else(world: World) -> None:
     spec = running(world)
-    before = world.driver.observe(spec.id)
+    before = world.driver.observe(spec)
     changed = replace(spec, environment={"GREETING": "hello"})
     do(world.driver, Verb.UPDATE, changed)
     after = until(world.driver, changed, State.RUNNING)
@@ -59,7 +59,7 @@ def test_it_restarts_a_process_that_was_made_from_something_else(world: World) -
 
 def test_it_stops_and_starts(world: World) -> None:
     spec = running(world)
-    before = world.driver.observe(spec.id)
+    before = world.driver.observe(spec)
     do(world.driver, Verb.STOP, replace(spec, power=False))
     stopped = until(world.driver, spec, State.STOPPED)
     assert stopped.incarnation == ""
@@ -107,7 +107,7 @@ def test_it_does_not_take_silence_for_absence(own_world: World) -> None:
     with pytest.raises(DriverError):
         own_world.driver.check()
     with pytest.raises(DriverError):
-        own_world.driver.observe(spec.id)
+        own_world.driver.observe(spec)
     with pytest.raises(DriverError):
         own_world.driver.inventory()
     with pytest.raises(DriverError):
@@ -116,13 +116,13 @@ def test_it_does_not_take_silence_for_absence(own_world: World) -> None:
 
 def test_it_notices_a_crash(world: World) -> None:
     spec = running(world)
-    before = world.driver.observe(spec.id)
+    before = world.driver.observe(spec)
     with watching(world.driver) as named:
         eventually(lambda: spec.id in named, bool)
         named.clear()
         world.crash(spec)
         eventually(lambda: spec.id in named, bool)
-    seen = world.driver.observe(spec.id)
+    seen = world.driver.observe(spec)
     assert seen.incarnation != before.incarnation or seen.state == State.BACKOFF
 
 
@@ -134,7 +134,7 @@ def test_who_looks_only_when_the_watch_names_it_sees_it_come_up(world: World) ->
         while state != State.RUNNING:
             eventually(lambda: spec.id in named, bool, seconds=5)
             named.clear()
-            state = world.driver.observe(spec.id).state
+            state = world.driver.observe(spec).state
 
 
 def test_it_reads_the_end_of_the_log(world: World) -> None:

@@ -58,7 +58,7 @@ def reconcile(driver: LocalDriver, spec: InstanceSpec) -> Observation:
     """What a reconciler does, until there is nothing left to do."""
 
     def one_pass() -> Observation:
-        seen = driver.observe(spec.id)
+        seen = driver.observe(spec)
         for action in plan(spec, seen):
             driver.apply(action, spec)
         return seen
@@ -140,14 +140,15 @@ def test_a_version_that_is_not_installed_is_refused_for_good(shared_local: Local
     with pytest.raises(DriverError, match=r"Node-RED 3\.1\.0 is not installed here") as caught:
         do(shared_local.driver, Verb.CREATE, spec)
     assert (caught.value.reason, caught.value.permanent) == ("stack_unavailable", True)
-    assert shared_local.driver.observe(spec.id).state == State.ABSENT
+    assert shared_local.driver.observe(spec).state == State.ABSENT
 
 
 @pytest.mark.parametrize("instance_id", ["..", "../../etc", "", "A" * 36, "{0}"])
 def test_an_id_that_is_none_never_becomes_a_path(shared_local: LocalWorld, instance_id: str) -> None:
-    for act in (shared_local.driver.observe, shared_local.driver.remove_orphan):
+    driver = shared_local.driver
+    for act in (lambda: driver.observe(instance(id=instance_id)), lambda: driver.remove_orphan(instance_id)):
         with pytest.raises(DriverError) as caught:
-            act(instance_id)
+            act()
         assert caught.value.permanent
 
 
@@ -156,11 +157,9 @@ def test_an_id_that_is_none_never_becomes_a_path(shared_local: LocalWorld, insta
 
 def test_a_killed_process_is_started_again(shared_local: LocalWorld) -> None:
     spec = up(shared_local)
-    before = shared_local.driver.observe(spec.id)
+    before = shared_local.driver.observe(spec)
     os.kill(shared_local.pid(spec), signal.SIGKILL)
-    eventually(
-        lambda: shared_local.driver.observe(spec.id), lambda seen: seen.incarnation != before.incarnation
-    )
+    eventually(lambda: shared_local.driver.observe(spec), lambda seen: seen.incarnation != before.incarnation)
     assert until(shared_local.driver, spec, State.RUNNING).digest == spec.digest()
 
 
@@ -172,14 +171,14 @@ def test_it_says_how_a_process_ended(shared_local: LocalWorld, code: int) -> Non
     assert seen.reason == "exited"
     assert f"exit code {code}" in seen.message
     do(shared_local.driver, Verb.STOP, replace(spec, power=False))
-    assert shared_local.driver.observe(spec.id).state == State.STOPPED
+    assert shared_local.driver.observe(spec).state == State.STOPPED
 
 
 def test_what_ignores_sigterm_is_stopped_all_the_same(shared_local: LocalWorld) -> None:
     spec = up(shared_local, environment={"IGNORE_SIGTERM": "1"})
     pid = shared_local.pid(spec)
     do(shared_local.driver, Verb.STOP, replace(spec, power=False))
-    assert shared_local.driver.observe(spec.id).state == State.STOPPED
+    assert shared_local.driver.observe(spec).state == State.STOPPED
     assert not alive(pid)
 
 
@@ -291,11 +290,11 @@ def test_an_instance_that_was_being_stopped_stays_down_with_a_new_process_manage
     with monkeypatch.context() as patch, pytest.raises(Killed):
         killing(patch, Supervisor, "remove", "before")
         do(local.driver, Verb.STOP, replace(spec, power=False))
-    assert local.driver.observe(spec.id).state == State.RUNNING
+    assert local.driver.observe(spec).state == State.RUNNING
     local.stop(signal.SIGKILL)
     survivors.end(local.config.run_dir)
     local.start()
-    assert local.driver.observe(spec.id).state == State.STOPPED
+    assert local.driver.observe(spec).state == State.STOPPED
 
 
 # --- What else goes wrong -------------------------------------------------------------------------
@@ -314,7 +313,7 @@ def test_an_instance_whose_program_file_broke_heals(local: LocalWorld) -> None:
     program = local.config.programs_dir / f"{spec.id}.conf"
     program.write_text(program.read_text()[:-40])
     up(local)
-    assert local.driver.observe(spec.id).state == State.RUNNING
+    assert local.driver.observe(spec).state == State.RUNNING
     local.stop()
     assert ProgramFolder(local.config.programs_dir).quarantine() == []
     local.start()
@@ -326,7 +325,7 @@ def test_a_folder_that_somebody_removed_stops_nobody(shared_local: LocalWorld) -
     shutil.rmtree(shared_local.config.instances_dir / spec.id)
     up(shared_local)
     shared_local.driver.remove_orphan(spec.id)
-    assert shared_local.driver.observe(spec.id).state == State.ABSENT
+    assert shared_local.driver.observe(spec).state == State.ABSENT
 
 
 def test_it_leaves_the_folders_of_another_installation_alone(shared_local: LocalWorld) -> None:
@@ -377,4 +376,4 @@ def test_it_runs_a_real_node_red() -> None:
         assert b"<title>Node-RED</title>" in connection.getresponse().read()
         connection.close()
         do(world.driver, Verb.STOP, replace(spec, power=False))
-        assert world.driver.observe(spec.id).state == State.STOPPED
+        assert world.driver.observe(spec).state == State.STOPPED

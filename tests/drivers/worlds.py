@@ -72,7 +72,7 @@ def eventually(look: Callable[[], T], wanted: Callable[[T], bool], seconds: floa
 
 
 def until(driver: Driver, spec: InstanceSpec, state: State, seconds: float = 15) -> Observation:
-    return eventually(lambda: driver.observe(spec.id), lambda seen: seen.state == state, seconds)
+    return eventually(lambda: driver.observe(spec), lambda seen: seen.state == state, seconds)
 
 
 @contextmanager

@@ -53,9 +53,9 @@ def _one_pass(step: int, name: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             self.calls += 1
 
-        def observe(self, instance_id: str) -> Any:
+        def observe(self, spec: Any) -> Any:
             self._count()
-            return self.driver.observe(instance_id)
+            return self.driver.observe(spec)
 
         def apply(self, action: Any, spec: Any) -> None:
             self._count()

@@ -13,7 +13,7 @@ from tenants.models.lease import identity
 from tenants.observing import Claim, back_off
 from tenants.provisioning.driver import DriverError
 from tenants.provisioning.plan import Verb
-from tenants.provisioning.spec import State
+from tenants.provisioning.spec import InstanceSpec, State
 from tenants.reconciler import Reconciler
 from tests.factories import make_instance
 from tests.memory_driver import MemoryDriver
@@ -246,10 +246,10 @@ def test_a_mark_during_a_pass_is_not_lost(reconciler, driver, instance, user, mo
     Instance.objects.update(due_at=timezone.now())
     observe = driver.observe
 
-    def change_meanwhile(instance_id: str) -> object:
+    def change_meanwhile(spec: InstanceSpec) -> object:
         monkeypatch.setattr(driver, "observe", observe)
         now(instance).turn_off(user)
-        return observe(instance_id)
+        return observe(spec)
 
     monkeypatch.setattr(driver, "observe", change_meanwhile)
     reconciler.pass_once()
@@ -301,9 +301,9 @@ class Mortal(MemoryDriver):
             raise Killed
         self.calls += after
 
-    def observe(self, instance_id):
+    def observe(self, spec):
         self._die(after=False)
-        seen = super().observe(instance_id)
+        seen = super().observe(spec)
         self._die(after=True)
         return seen
 
