@@ -11,7 +11,7 @@ NPM = PATH="$(NODE_HOME)/bin:$$PATH" $(NODE_HOME)/bin/node $(NODE_HOME)/lib/node
 export PORT DATA_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-python test-node check format bench lock clean
+.PHONY: help setup setup-dev run test test-python test-node test-cluster cluster-programs check format bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,10 +43,17 @@ custom-node-red/node_modules/.package-lock.json: custom-node-red/package-lock.js
 test: test-python test-node ## all tests but those that need a Kubernetes or container engine
 
 test-python: setup-dev
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/cluster
+	@echo "Not run here: tests/cluster, which needs a Kubernetes control plane (make test-cluster)."
 
 test-node: setup-dev
 	cd custom-node-red && PATH="$(NODE_HOME)/bin:$$PATH" node --test --test-concurrency=2 "test/*.test.js"
+
+test-cluster: cluster-programs ## the Kubernetes tests: on KUBECONFIG, else on a control plane built and started here
+	$(BIN)/pytest tests/cluster
+
+cluster-programs: setup-dev
+	@[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster.build
 
 check: setup-dev ## format, lint, types, import contracts, migrations, deploy checks
 	$(BIN)/ruff format --check --quiet .

@@ -297,5 +297,6 @@ LOGGING = {
         "django.request": {"level": "ERROR", "filters": ["faults"]},
         "django.security.DisallowedHost": {"handlers": ["nowhere"], "propagate": False},
         "httpx": {"level": "WARNING"},
+        "urllib3.connectionpool": {"level": "ERROR"},  # a second try is nothing to tell
     },
 }

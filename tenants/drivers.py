@@ -8,9 +8,18 @@ from tenants.provisioning.driver import Driver
 
 
 def configured_driver() -> Driver:
-    """The driver that this installation uses. Raises ``ImproperlyConfigured``."""
+    """The driver that this installation uses. Raises ``ImproperlyConfigured``, and ``DriverError``
+    where there is no way to what it drives."""
     if settings.FLOWSTEAD_DRIVER == "local":
         from tenants.provisioning.local import LocalConfig, LocalDriver
 
         return LocalDriver(LocalConfig(installation=Installation.this(), **settings.LOCAL_DRIVER))
+    if settings.FLOWSTEAD_DRIVER == "kubernetes":
+        from tenants.provisioning.api_server import ApiServer
+        from tenants.provisioning.cluster import Cluster
+        from tenants.provisioning.kubernetes import KubernetesDriver
+
+        seconds = settings.KUBERNETES_REQUEST_SECONDS
+        api = ApiServer.connect(context=settings.KUBERNETES_CONTEXT, request_seconds=seconds)
+        return KubernetesDriver(api, Cluster(installation=Installation.this(), **settings.KUBERNETES), seconds)
     raise ImproperlyConfigured(f"FLOWSTEAD_DRIVER={settings.FLOWSTEAD_DRIVER} is not part of this version.")

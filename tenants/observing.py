@@ -16,6 +16,8 @@ from tenants.provisioning.driver import DriverError
 from tenants.provisioning.plan import ALIVE, Action, Verb
 from tenants.provisioning.spec import InstanceSpec, Observation, State
 
+FIRST_LOOK_SECONDS = 0.25
+LONGEST_LOOK_SECONDS = 15
 FIRST_RETRY_SECONDS = 1
 LONGEST_RETRY_SECONDS = 300
 FLAPS = 3
@@ -137,18 +139,17 @@ def _verdict(
 
 
 def _starting(instance: Instance, seen: Observation, now: datetime) -> tuple[Phase, str, str]:
+    """Failing once it has taken too long, for the reason that the driver sees or else for that alone,
+    and as long as that reason lasts."""
     same_run = instance.incarnation == seen.incarnation
-    waits = same_run and instance.phase in (Phase.STARTING, Phase.FAILING)
-    if waits and now - instance.phase_since > timedelta(seconds=settings.STARTUP_SECONDS):
-        return (
-            Phase.FAILING,
-            "start_timeout",
-            f"It has been starting for more than {settings.STARTUP_SECONDS} s and does not answer. "
-            "Its log may say why.",
-        )
-    if same_run and instance.reason == "start_timeout":
-        return Phase.FAILING, instance.reason, instance.message
-    return Phase.STARTING, seen.reason, seen.message
+    age, reason = now - instance.phase_since, seen.reason or "start_timeout"
+    overdue = instance.phase == Phase.STARTING and age > timedelta(seconds=settings.STARTUP_SECONDS)
+    still = instance.phase == Phase.FAILING and instance.reason == reason
+    if not same_run or not (overdue or still):
+        return Phase.STARTING, seen.reason, seen.message
+    timeout = f"It has been starting for more than {settings.STARTUP_SECONDS} s and does not answer."
+    because = seen.message or "Its log may say why."
+    return Phase.FAILING, reason, because if seen.reason else f"{timeout} {because}"
 
 
 def _exits(
@@ -187,9 +188,10 @@ def _ready_at(instance: Instance, phase: Phase, seen: Observation, now: datetime
 
 
 def _next_look(phase: Phase, seen: Observation, age: timedelta) -> timedelta:
-    """Soon and then less often while something moves; else with the resync, spread out."""
+    """While something moves after as long as it has been moving, since a driver's watch tells sooner
+    what happens; else with the resync, spread out."""
     if phase.is_moving or seen.state in (State.STARTING, State.BACKOFF):
-        return timedelta(seconds=min(2.0, max(0.1, age.total_seconds() / 4)))
+        return timedelta(seconds=min(LONGEST_LOOK_SECONDS, max(FIRST_LOOK_SECONDS, age.total_seconds())))
     if phase == Phase.FAILING:
         return STEADY
     return timedelta(seconds=settings.RECONCILER_RESYNC_SECONDS * random.uniform(0.8, 1.2))

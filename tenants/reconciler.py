@@ -8,6 +8,7 @@ latest with the next resync.
 import logging
 import random
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -17,7 +18,7 @@ from django.db import DatabaseError, close_old_connections, connection
 from django.utils import timezone
 
 from tenants import wakeup
-from tenants.models import Event, Instance, Lease
+from tenants.models import Event, Instance, Lease, Tenant
 from tenants.models.lease import identity
 from tenants.observing import Claim, give_up_for_now, record, record_failure
 from tenants.provisioning.driver import Driver, DriverError
@@ -113,7 +114,25 @@ class Reconciler:
             log.warning("Removing %s: the database does not know it", orphan)
             self.driver.remove_orphan(orphan)
             Event.objects.record(Event.Verb.ACTION, reason="orphan", message=f"Removed the orphan {orphan}.")
+        for slug in self.driver.remove_tenants_except(set(Tenant.objects.values_list("slug", flat=True))):
+            log.warning("Removed what was made for the tenant %s: the database does not know it", slug)
         return len(there - known)
+
+    def preview(self) -> Iterator[str]:
+        """What a pass over everything would do, a line each; nothing is done, and nothing written."""
+        there = self.driver.inventory()
+        for instance in Instance.objects.select_related("tenant", "stack", "size").iterator():
+            there.discard(str(instance.pk))
+            yield from (f"{instance.name}: {words}" for words in self._would_do(instance))
+        yield from (f"{orphan}: remove (the database does not know it)" for orphan in sorted(there))
+
+    def _would_do(self, instance: Instance) -> list[str]:
+        spec = instance.spec()
+        try:
+            actions = plan(spec, self.driver.observe(spec))
+        except DriverError as error:
+            return [f"cannot be looked at: {error}"]
+        return [f"{action.verb} ({action.why})" for action in actions]
 
     # --- For ever ---------------------------------------------------------------------------------
 

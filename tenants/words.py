@@ -41,16 +41,36 @@ def state_of(instance: Instance) -> State:
     return State(word, tone, icon, instance.message or sentence, moves)
 
 
+_ASK_THE_LOG = (
+    "The log usually says why. A flow that ends Node-RED can be taken back: "
+    "restore an older revision in the history."
+)
+_ASK_THE_OPERATOR = (
+    "Flowstead keeps trying by itself. This is for your operator to mend: "
+    "if it stays like this, tell them the words above."
+)
+_ADVICE = {
+    **dict.fromkeys(("exited", "killed", "crash_loop", "start_timeout"), _ASK_THE_LOG),
+    "out_of_memory": (
+        "Choose a larger size, or let its flows keep less in memory. "
+        "Where you cannot change the size, ask your operator."
+    ),
+    "quota_reached": (
+        "Stop or delete another instance, or ask your operator for a larger quota. "
+        "Flowstead keeps trying by itself."
+    ),
+    **dict.fromkeys(("image_not_pulled", "cannot_start", "no_pod", "refused_by_policy"), _ASK_THE_OPERATOR),
+    **dict.fromkeys(("no_room", "not_scheduled", "volume_pending", "no_network"), _ASK_THE_OPERATOR),
+    **dict.fromkeys(("node_lost", "forbidden"), _ASK_THE_OPERATOR),
+}
+
+
 def advice_for(instance: Instance) -> str:
     """What somebody can do about a failing instance."""
     if instance.phase != Phase.FAILING:
         return ""
-    if instance.reason in {"exited", "crash_loop", "start_timeout"}:
-        return (
-            "The log usually says why. A flow that ends Node-RED can be taken back: "
-            "restore an older revision in the history."
-        )
-    return "Flowstead keeps trying by itself. If it stays like this, tell your operator."
+    otherwise = "Flowstead keeps trying by itself. If it stays like this, tell your operator."
+    return _ADVICE.get(instance.reason, otherwise)
 
 
 _VERBS = Event.Verb
@@ -69,6 +89,7 @@ _SENTENCES = {
 _ACTIONS = {
     "create": "Flowstead set it up",
     "update": "Flowstead started it anew with what had changed",
+    "repair": "Flowstead repaired it: {message}",
     "start": "Flowstead started the process",
     "stop": "Flowstead stopped the process",
     "remove": "Flowstead removed the process",

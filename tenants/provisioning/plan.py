@@ -28,7 +28,8 @@ class Action:
 def plan(spec: InstanceSpec, seen: Observation) -> list[Action]:
     """The actions that lead from ``seen`` to ``spec``; none where it is already so, or on its way."""
     if spec.retired:
-        return [] if seen.state == State.ABSENT else [Action(Verb.REMOVE, "it is to be deleted")]
+        on_its_way = seen.state in (State.ABSENT, State.STOPPING)
+        return [] if on_its_way else [Action(Verb.REMOVE, "it is to be deleted")]
     if seen.state == State.ABSENT:
         return [Action(Verb.CREATE, "nothing is there")]
     if seen.state == State.STOPPING:

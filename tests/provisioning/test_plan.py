@@ -54,7 +54,8 @@ def seen(state: State, spec: InstanceSpec = SPEC) -> Observation:
         (OFF, seen(State.BACKOFF), [Verb.STOP]),
         (OFF, seen(State.FAILED), [Verb.STOP]),
         (OFF, seen(State.STOPPING), []),
-        *((RETIRED, seen(state), [Verb.REMOVE]) for state in State if state != State.ABSENT),
+        (RETIRED, seen(State.STOPPING), []),
+        *((RETIRED, seen(state), [Verb.REMOVE]) for state in State if state not in ("absent", "stopping")),
     ],
 )
 def test_it_plans_the_difference(spec, observation, expected):

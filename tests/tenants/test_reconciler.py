@@ -1,9 +1,11 @@
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from cryptography.fernet import Fernet
+from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
@@ -239,6 +241,73 @@ def test_what_never_answers_is_failing_after_a_while(reconciler, driver, instanc
     driver.hold(str(instance.pk), held=False)
     settle(reconciler)
     assert now(instance).phase == Phase.RUNNING
+
+
+def explain(driver: MemoryDriver, instance: Instance, reason: str, message: str) -> None:
+    """From now on the world says why the instance has not started yet."""
+    process = driver._processes[str(instance.pk)]
+    process.reason, process.message = reason, message
+
+
+def test_what_is_held_up_for_long_is_failing_for_the_reason_that_is_seen(
+    reconciler, driver, instance, settings
+):
+    settings.STARTUP_SECONDS = 5
+    driver.hold(str(instance.pk))
+    settle(reconciler)
+    explain(driver, instance, "no_room", "No node has room for it.")
+    settle(reconciler)
+    assert (now(instance).phase, now(instance).reason) == (Phase.STARTING, "no_room")
+    Instance.objects.update(phase_since=timezone.now() - timedelta(seconds=6))
+    settle(reconciler)
+    seen = now(instance)
+    assert (seen.phase, seen.reason, seen.message) == (Phase.FAILING, "no_room", "No node has room for it.")
+    assert Event.objects.filter(verb="phase", reason="failing").count() == 1
+
+
+@pytest.mark.parametrize("next_reason", ["", "volume_pending"])
+def test_a_failing_start_that_gets_on_has_all_its_time_again(
+    reconciler, driver, instance, settings, next_reason
+):
+    settings.STARTUP_SECONDS = 5
+    driver.hold(str(instance.pk))
+    settle(reconciler)
+    explain(driver, instance, "no_room", "No node has room for it.")
+    Instance.objects.update(phase_since=timezone.now() - timedelta(seconds=6))
+    settle(reconciler)
+    Instance.objects.update(phase_since=timezone.now() - timedelta(minutes=10))
+    explain(driver, instance, next_reason, "")
+    settle(reconciler)
+    assert (now(instance).phase, now(instance).reason) == (Phase.STARTING, next_reason)
+    driver.hold(str(instance.pk), held=False)
+    settle(reconciler)
+    assert now(instance).phase == Phase.RUNNING
+
+
+def test_a_start_that_takes_too_long_says_what_it_waits_for(reconciler, driver, instance, settings):
+    settings.STARTUP_SECONDS = 5
+    driver.hold(str(instance.pk))
+    settle(reconciler)
+    explain(driver, instance, "", "It waits until its predecessor has ended.")
+    Instance.objects.update(phase_since=timezone.now() - timedelta(seconds=6))
+    settle(reconciler)
+    assert now(instance).reason == "start_timeout"
+    assert now(instance).message == (
+        "It has been starting for more than 5 s and does not answer. It waits until its predecessor has ended."
+    )
+
+
+@pytest.mark.parametrize("age", [0, 2, 8, 40, 3000])
+def test_what_moves_is_looked_at_less_often_the_longer_it_takes(reconciler, driver, instance, settings, age):
+    settings.STARTUP_SECONDS = 3600
+    driver.hold(str(instance.pk))
+    settle(reconciler)
+    since = timezone.now() - timedelta(seconds=age)
+    Instance.objects.update(phase_since=since, due_at=timezone.now())
+    reconciler.pass_once()
+    seen = now(instance)
+    has_moved, waits = seen.observed_at - since, seen.due_at - seen.observed_at
+    assert waits == min(timedelta(seconds=15), max(timedelta(seconds=0.25), has_moved))
 
 
 def test_a_mark_during_a_pass_is_not_lost(reconciler, driver, instance, user, monkeypatch):
@@ -480,3 +549,54 @@ def test_deleting_more_instances_than_there_are_workers_holds_up_nothing(running
         wait_for(lambda: not Instance.objects.exists())
     kept = make_instance(user, "kept")
     wait_for(lambda: now(kept).phase == Phase.RUNNING)
+
+
+# --- Looking without doing ------------------------------------------------------------------------
+
+
+def planned(driver, monkeypatch, capsys):
+    monkeypatch.setattr("tenants.management.commands.reconcile.configured_driver", lambda: driver)
+    call_command("reconcile", "--plan")
+    return capsys.readouterr().out.splitlines()
+
+
+def test_it_prints_what_it_would_do_and_does_nothing(reconciler, driver, instance, monkeypatch, capsys):
+    assert planned(driver, monkeypatch, capsys) == [f"{instance.name}: create (nothing is there)"]
+    assert verbs(driver) == []
+    assert now(instance).phase == Phase.PENDING
+    settle(reconciler)
+    assert planned(driver, monkeypatch, capsys) == ["Nothing: everything is as it should be."]
+
+
+def test_the_plan_names_what_the_database_does_not_know(reconciler, driver, instance, monkeypatch, capsys):
+    settle(reconciler)
+    Instance.objects.all().delete()
+    lines = planned(driver, monkeypatch, capsys)
+    assert lines == [f"{instance.pk}: remove (the database does not know it)"]
+
+
+def test_the_plan_says_where_it_cannot_look(driver, instance, monkeypatch, capsys):
+    driver.fail(str(instance.pk), DriverError("The cluster does not answer."))
+    lines = planned(driver, monkeypatch, capsys)
+    assert lines == [f"{instance.name}: cannot be looked at: The cluster does not answer."]
+
+
+def test_it_repairs_what_somebody_else_changed_and_says_so(reconciler, driver, instance, monkeypatch):
+    settle(reconciler)
+    seen = driver.observe(instance.spec())
+    drifted = replace(seen, drift=("Service node-red-kitchen was missing",))
+    looks = iter([drifted, seen])
+    monkeypatch.setattr(driver, "observe", lambda _: next(looks))
+    Instance.objects.update(due_at=timezone.now())
+    reconciler.pass_once()
+    assert verbs(driver)[-1] == Verb.REPAIR
+    repaired = Event.objects.get(instance_id=instance.pk, reason="repair")
+    assert repaired.message == "Service node-red-kitchen was missing"
+    assert now(instance).phase == Phase.RUNNING
+
+
+def test_a_sweep_tells_the_driver_which_tenants_there_are(reconciler, driver, instance, monkeypatch):
+    told = []
+    monkeypatch.setattr(driver, "remove_tenants_except", lambda known: told.append(known) or [])
+    reconciler.sweep()
+    assert told == [{instance.tenant.slug}]

@@ -1,0 +1,305 @@
+"""Instances as Kubernetes objects: server-side apply towards them, a mirror of them to look at.
+
+Looking costs the API server nothing; changing costs one request an object, and none where the object is
+as it should be. Nothing is believed gone before the API server has said so.
+"""
+
+import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from threading import Event
+
+from tenants.provisioning import pod_logs, symptoms
+from tenants.provisioning.api_server import ApiServer, Object, Refusal
+from tenants.provisioning.cluster import Cluster
+from tenants.provisioning.drift import describe, differences
+from tenants.provisioning.driver import DriverError
+from tenants.provisioning.kinds import (
+    DEPLOYMENT,
+    EVENT,
+    NAMESPACE,
+    NETWORK_POLICY,
+    PERSISTENT_VOLUME_CLAIM,
+    POD,
+    REPLICA_SET,
+    SERVICE,
+    Kind,
+    kind_of,
+)
+from tenants.provisioning.manifests import (
+    INSTALLATION,
+    INSTANCE,
+    TENANT,
+    instance_objects,
+    namespace_of,
+    object_name,
+    owned_kinds,
+    tenant_objects,
+)
+from tenants.provisioning.mirror import Mirror
+from tenants.provisioning.plan import Action, Verb
+from tenants.provisioning.reflector import key_of
+from tenants.provisioning.spec import ABSENT, InstanceSpec, Observation, State
+
+TRIES = 3
+PATIENCE_SECONDS = 10  # after which a pod that only waits is asked about with its events
+EVENTS_SECONDS = 30
+
+Found = dict[Kind, list[Object]]
+
+
+class KubernetesDriver:
+    """The instances of one installation in one cluster."""
+
+    def __init__(self, api: ApiServer, cluster: Cluster, request_seconds: float = 15) -> None:
+        self._api = api
+        self._cluster = cluster
+        self._seconds = request_seconds
+        self._selector = f"{INSTALLATION}={cluster.installation}"
+        kinds = (*owned_kinds(cluster), REPLICA_SET, POD)
+        paths = {kind: kind.path(self._everywhere(kind)) for kind in kinds}
+        self._mirror = Mirror(api, paths, self._selector)
+        self._warnings: dict[str, tuple[float, list[Object]]] = {}
+
+    def close(self) -> None:
+        """Stop watching. The driver cannot be used afterwards."""
+        self._mirror.close()
+        self._api.close()
+
+    # --- Looking ----------------------------------------------------------------------------------
+
+    def observe(self, spec: InstanceSpec) -> Observation:
+        self._mirror.require_true(self._seconds)
+        found = self._mirror.of_instance(spec.id)
+        if not found:
+            return ABSENT
+        deployment = self._deployment(spec)
+        pods = found.get(POD, [])
+        seen = symptoms.read(deployment, pods)
+        if seen.state == State.STARTING and not seen.reason:
+            seen = symptoms.read(deployment, pods, self._warnings_of(pods))
+        return _with_drift(seen, self._drift(spec, seen, found))
+
+    def inventory(self) -> set[str]:
+        self._mirror.require_true(self._seconds)
+        return self._mirror.instances()
+
+    def watch(self, stop: Event) -> Iterator[str]:
+        return self._mirror.changes(stop)
+
+    def check(self) -> None:
+        self._api.get("/version")
+        self._mirror.require_true(self._seconds)
+
+    def logs(self, instance_id: str, *, tail: int, follow: bool, stop: Event) -> Iterator[str]:
+        """Where the process was started anew in its pod, the lines of the run before come first."""
+        pods = f"{INSTANCE}={instance_id},{self._selector}"
+        path = POD.path(self._everywhere(POD))
+        return pod_logs.lines(self._api, path, pods, tail=tail, follow=follow, stop=stop)
+
+    def _deployment(self, spec: InstanceSpec) -> Object | None:
+        return self._mirror.get(DEPLOYMENT, namespace_of(spec.tenant, self._cluster), object_name(spec))
+
+    def _drift(self, spec: InstanceSpec, seen: Observation, found: Found) -> list[str]:
+        """Nothing while it is on its way to something else: then the plan renews everything anyway."""
+        if spec.retired or seen.state == State.STOPPING or seen.digest not in ("", spec.digest()):
+            return []
+        wanted = self._wanted(spec)
+        lives = [(manifest, self._live(manifest)) for manifest in wanted]
+        words = [describe(manifest, live) for manifest, live in lives if not _is_ending(live)]
+        strays = [f"{_title(live)} was out of place" for live in self._strays(wanted, found)]
+        return [word for word in words if word] + strays
+
+    def _wanted(self, spec: InstanceSpec) -> list[Object]:
+        return [*tenant_objects(spec, self._cluster), *instance_objects(spec, self._cluster)]
+
+    def _live(self, manifest: Object) -> Object | None:
+        return self._mirror.get(kind_of(manifest), *key_of(manifest))
+
+    def _strays(self, wanted: list[Object], found: Found) -> list[Object]:
+        """What the instance has and should not have: after a change of namespaces or routes, say. A
+        claim is never among them: its disk goes with the instance and with nothing less."""
+        names = {(kind_of(manifest), key_of(manifest)) for manifest in wanted}
+        return [
+            live
+            for kind, objects in found.items()
+            for live in objects
+            if kind != PERSISTENT_VOLUME_CLAIM
+            and not _has_controller(live)
+            and not _is_ending(live)
+            and (kind, key_of(live)) not in names
+        ]
+
+    def _warnings_of(self, pods: list[Object]) -> list[Object]:
+        """The warnings about a pod that has been waiting for a while, asked for now and then."""
+        for pod in pods:
+            uid = pod["metadata"]["uid"]
+            first_seen, warnings = self._warnings.setdefault(uid, (time.monotonic(), []))
+            if time.monotonic() - first_seen > PATIENCE_SECONDS:
+                self._warnings[uid] = (time.monotonic() + EVENTS_SECONDS - PATIENCE_SECONDS, warnings)
+                warnings[:] = self._ask_for_warnings(pod)
+            if warnings:
+                return warnings
+        return []
+
+    def _ask_for_warnings(self, pod: Object) -> list[Object]:
+        path = EVENT.path(pod["metadata"]["namespace"])
+        about = f"involvedObject.uid={pod['metadata']['uid']},type=Warning"
+        with suppress(DriverError):  # the reason stays unknown, the state does not depend on it
+            return list(self._api.get(path, fieldSelector=about, limit="20")["items"])
+        return []
+
+    # --- Changing ---------------------------------------------------------------------------------
+
+    def apply(self, action: Action, spec: InstanceSpec) -> None:
+        self._mirror.require_true(self._seconds)
+        if action.verb == Verb.REMOVE:
+            self.remove_orphan(spec.id)
+        else:
+            self._make_so(spec)
+
+    def remove_orphan(self, instance_id: str) -> None:
+        self._mirror.require_true(self._seconds)
+        found = self._mirror.of_instance(instance_id)
+        for kind in reversed(found):  # the way to it first, then the process, then what it reads
+            for live in found[kind]:
+                if not _has_controller(live):
+                    self._delete(kind, live)
+
+    def remove_tenants_except(self, known: Collection[str]) -> list[str]:
+        self._mirror.require_true(self._seconds)
+        gone: set[str] = set()
+        for kind in self._kinds_of_tenants():
+            for live in self._mirror.everything(kind):
+                slug = live["metadata"]["labels"].get(TENANT, "")
+                if slug not in known:
+                    self._delete(kind, live)
+                    gone.add(slug)
+        return sorted(gone)
+
+    def _kinds_of_tenants(self) -> list[Kind]:
+        """With its namespace goes all that a tenant has; without one, object by object."""
+        return [NETWORK_POLICY] if self._cluster.is_shared else [NAMESPACE]
+
+    def _make_so(self, spec: InstanceSpec) -> None:
+        wanted = self._wanted(spec)
+        for manifest in wanted:
+            live = self._live(manifest)
+            if _is_ending(live):
+                raise DriverError(f"{_title(manifest)} is still being removed.", reason="being_removed")
+            if not _is_as_wanted(manifest, live):
+                self._apply(manifest, live)
+        for live in self._strays(wanted, self._mirror.of_instance(spec.id)):
+            self._delete(kind_of(live), live)
+
+    def _apply(self, manifest: Object, live: Object | None) -> None:
+        kind = kind_of(manifest)
+        namespace, name = key_of(manifest)
+        path = kind.path(namespace or None, name)
+        for _ in range(TRIES):
+            self._require_ours(manifest, live)
+            try:
+                # Only what we know as ours is taken over; a name that is free is not forced.
+                answer = self._api.apply(path, _aimed(manifest, live), force=live is not None)
+                return self._mirror.answered(kind, answer)
+            except Refusal as error:
+                if error.status != 409:
+                    raise
+                live = self._look(kind, path, live)  # somebody was quicker: look, and try again
+        raise DriverError(f"{_title(manifest)} keeps changing.", reason="conflict")
+
+    def _require_ours(self, manifest: Object, live: Object | None) -> None:
+        if live is None:
+            return
+        if not self._is_ours(live):
+            raise DriverError(
+                f"{_title(manifest)} exists already in the cluster and is not ours.",
+                reason="name_taken_in_cluster",
+                permanent=True,
+            )
+        if live["metadata"]["labels"].get(INSTANCE) != manifest["metadata"]["labels"].get(INSTANCE):
+            raise DriverError(f"{_title(manifest)} still belongs to another one.", reason="being_removed")
+
+    def _delete(self, kind: Kind, live: Object) -> None:
+        if _is_ending(live):
+            return
+        namespace, name = key_of(live)
+        path = kind.path(namespace or None, name)
+        try:
+            answer = self._api.delete(path, live["metadata"]["uid"], propagation=_propagation(kind))
+        except Refusal as error:
+            if error.status not in (404, 409):
+                raise
+            self._look(kind, path, live)  # 404: is it really gone? 409: it is another one by now
+            return
+        if answer["kind"] == kind.kind:
+            self._mirror.answered(kind, answer)
+        else:
+            self._mirror.absent(kind, live)
+
+    def _look(self, kind: Kind, path: str, known: Object | None) -> Object | None:
+        """Ask the API server itself. None: it says that there is nothing."""
+        try:
+            live = self._api.get(path)
+        except Refusal as error:
+            if error.status != 404:
+                raise
+            if known:
+                self._mirror.absent(kind, known)
+            return None
+        if self._is_ours(live):
+            self._mirror.answered(kind, live)
+        return live
+
+    def _is_ours(self, live: Object) -> bool:
+        labels = live["metadata"].get("labels") or {}
+        return bool(labels.get(INSTALLATION) == self._cluster.installation)
+
+    def _everywhere(self, kind: Kind) -> str | None:
+        """The namespace that a kind is listed in; None for the whole cluster."""
+        return self._cluster.namespace if self._cluster.is_shared else None
+
+
+def _with_drift(seen: Observation, drift: list[str]) -> Observation:
+    return replace(seen, drift=tuple(drift)) if drift else seen
+
+
+def _is_as_wanted(manifest: Object, live: Object | None) -> bool:
+    if live is None or describe(manifest, live):
+        return False
+    return kind_of(manifest) != DEPLOYMENT or live["spec"]["replicas"] == manifest["spec"]["replicas"]
+
+
+def _aimed(manifest: Object, live: Object | None) -> Object:
+    """The manifest, meant for this very object where there is one: another one is a conflict."""
+    if live is None:
+        return manifest
+    aimed = {**manifest, "metadata": {**manifest["metadata"], "uid": live["metadata"]["uid"]}}
+    return _grown(aimed, live) if kind_of(manifest) == PERSISTENT_VOLUME_CLAIM else aimed
+
+
+def _grown(claim: Object, live: Object) -> Object:
+    """A claim can only grow: all else of it stays as it was made."""
+    spec = {name: live["spec"][name] for name in ("accessModes", "storageClassName") if name in live["spec"]}
+    is_large_enough = not differences({"kind": claim["kind"], "spec": claim["spec"]}, live)
+    resources = (live if is_large_enough else claim)["spec"]["resources"]
+    return {**claim, "spec": {**spec, "resources": resources}}
+
+
+def _propagation(kind: Kind) -> str:
+    """What has dependants goes after them; the rest goes at once."""
+    return "Foreground" if kind in (DEPLOYMENT, REPLICA_SET, SERVICE) else "Background"
+
+
+def _is_ending(live: Object | None) -> bool:
+    return live is not None and "deletionTimestamp" in live["metadata"]
+
+
+def _has_controller(live: Object) -> bool:
+    """Whether the cluster itself made it, and will remove it."""
+    return any(owner.get("controller") for owner in live["metadata"].get("ownerReferences") or [])
+
+
+def _title(manifest: Object) -> str:
+    return f"{manifest['kind']} {manifest['metadata']['name']}"

@@ -1,0 +1,124 @@
+"""All that a cluster has of this installation, mirrored: one watch a kind, whatever the number of
+instances."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from threading import Condition, Event, Thread
+
+from tenants.provisioning.api_server import ApiServer, Object
+from tenants.provisioning.driver import DriverError
+from tenants.provisioning.kinds import Kind
+from tenants.provisioning.reflector import Packed, Reflector, Shelf, key_of
+
+
+@dataclass
+class _Pending:
+    """Ids of instances in whose world something happened, each once."""
+
+    ids: dict[str, None] = field(default_factory=dict)
+    arrived: Condition = field(default_factory=Condition)
+
+    def add(self, *ids: str) -> None:
+        with self.arrived:
+            self.ids.update(dict.fromkeys(ids))
+            self.arrived.notify_all()
+
+    def take(self, seconds: float) -> list[str]:
+        with self.arrived:
+            self.arrived.wait_for(lambda: self.ids, seconds)
+            taken = list(self.ids)
+            self.ids.clear()
+            return taken
+
+
+class Mirror:
+    """``paths`` says where each kind is listed: in the whole cluster, or in one namespace."""
+
+    def __init__(self, api: ApiServer, paths: dict[Kind, str], selector: str) -> None:
+        self._api = api
+        self._pending = _Pending()
+        self._shelves = {kind: Shelf(kind, self._note) for kind in paths}
+        self._reflectors = [
+            Reflector(api, self._shelves[kind], path, selector) for kind, path in paths.items()
+        ]
+        self._told = Condition()
+        self._stop = Event()
+        self._threads: list[Thread] = []
+
+    def start(self) -> None:
+        """Begin to mirror; where it has begun already, nothing."""
+        with self._told:
+            if self._threads:
+                return
+            self._threads = [
+                Thread(target=reflector.run, args=(self._stop, self._tell), daemon=True)
+                for reflector in self._reflectors
+            ]
+            for thread in self._threads:
+                thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        for reflector in self._reflectors:
+            reflector.close()
+        for thread in self._threads:
+            thread.join(5)
+
+    def require_true(self, seconds: float) -> None:
+        """Raise ``DriverError`` where the mirror may not show what there is. It waits up to
+        ``seconds`` for the first look only: afterwards silence is told at once."""
+        self.start()
+        deadline = time.monotonic() + seconds
+        with self._told:
+            self._told.wait_for(lambda: not self._new(), max(0.0, deadline - time.monotonic()))
+            problem = next((one.problem for one in self._reflectors if one.problem), "")
+        if problem:
+            raise DriverError(problem, reason="no_answer")
+
+    def changes(self, stop: Event) -> Iterator[str]:
+        """Ids of instances in whose world something happened, until ``stop`` is set."""
+        self.start()
+        while not stop.is_set():
+            yield from self._pending.take(0.5)
+
+    # --- What there is ----------------------------------------------------------------------------
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        return self._shelves[kind].get(namespace, name)
+
+    def of_instance(self, instance_id: str) -> dict[Kind, list[Object]]:
+        found = {kind: shelf.of_instance(instance_id) for kind, shelf in self._shelves.items()}
+        return {kind: objects for kind, objects in found.items() if objects}
+
+    def instances(self) -> set[str]:
+        return set().union(*(shelf.instances() for shelf in self._shelves.values()))
+
+    def everything(self, kind: Kind) -> list[Object]:
+        return [packed.unpack() for packed in self._shelves[kind].everything()]
+
+    # --- What our own requests brought ------------------------------------------------------------
+
+    def answered(self, kind: Kind, live: Object) -> None:
+        self._shelves[kind].answered(live)
+
+    def absent(self, kind: Kind, live: Object) -> None:
+        self._shelves[kind].absent(key_of(live), live["metadata"]["uid"])
+
+    # --- Inside -----------------------------------------------------------------------------------
+
+    def _new(self) -> bool:
+        return any(not reflector.has_tried for reflector in self._reflectors)
+
+    def _tell(self) -> None:
+        with self._told:
+            self._told.notify_all()
+
+    def _note(self, changed: Packed) -> None:
+        if changed.instance:
+            self._pending.add(changed.instance)
+        elif changed.tenant:
+            self._pending.add(*self._instances_of(changed.tenant))
+
+    def _instances_of(self, slug: str) -> set[str]:
+        return set().union(*(shelf.instances_of_tenant(slug) for shelf in self._shelves.values()))

@@ -1,0 +1,51 @@
+"""The cluster that these tests run against: a control plane of their own, or the one that KUBECONFIG names."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.build import BuildError, programs
+from tests.cluster.control_plane import ControlPlane
+
+REAL = os.environ.get("KUBECONFIG")
+
+
+@pytest.fixture(scope="session")
+def _own_control_plane() -> Iterator[ControlPlane | None]:
+    if REAL:
+        yield None
+        return
+    try:
+        missing = programs().missing()
+    except BuildError as error:
+        pytest.fail(str(error))
+    if missing:
+        # Not built here: that takes longer than a test may.
+        pytest.fail(f"Not built: {', '.join(missing)}. Run `python -m tests.cluster.build`.")
+    with ControlPlane(audit=True) as plane:
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(_own_control_plane: ControlPlane | None) -> Path:
+    """Of somebody who may do everything, in whichever cluster it is."""
+    return _own_control_plane.kubeconfig if _own_control_plane else Path(str(REAL))
+
+
+@pytest.fixture(scope="session")
+def control_plane(_own_control_plane: ControlPlane | None) -> ControlPlane:
+    """For tests that end programs, or have pods fail. Those want no real cluster."""
+    if _own_control_plane is None:
+        pytest.skip("it ends or fakes parts of the cluster, and KUBECONFIG names a real one")
+    return _own_control_plane
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> Iterator[str]:
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    control_plane.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    yield name
+    control_plane.call("DELETE", f"/api/v1/namespaces/{name}")
