@@ -59,6 +59,7 @@ _ADVICE = {
         "Stop or delete another instance, or ask your operator for a larger quota. "
         "Flowstead keeps trying by itself."
     ),
+    "size_refused": "Choose a smaller size, or ask your operator for a larger quota.",
     **dict.fromkeys(("image_not_pulled", "cannot_start", "no_pod", "refused_by_policy"), _ASK_THE_OPERATOR),
     **dict.fromkeys(("no_room", "not_scheduled", "volume_pending", "no_network"), _ASK_THE_OPERATOR),
     **dict.fromkeys(("node_lost", "forbidden"), _ASK_THE_OPERATOR),

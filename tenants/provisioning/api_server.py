@@ -194,6 +194,13 @@ class ApiServer:
         query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
         return self._json("PATCH", path, query, orjson.dumps(manifest), "application/apply-patch+yaml")
 
+    def try_to_create(self, path: str, manifest: Object) -> None:
+        """Raise ``Refusal`` where such an object, under another name, would not be accepted. Nothing is
+        created."""
+        metadata = {**manifest["metadata"], "name": f"{manifest['metadata']['name']}-try"}
+        query = {"dryRun": "All", "fieldValidation": "Strict"}
+        self._json("POST", path, query, orjson.dumps({**manifest, "metadata": metadata}), "application/json")
+
     def delete(self, path: str, uid: str, *, propagation: str) -> Object:
         """Delete this very object. Answers the object where it stays until its dependants or its
         finalizers have gone, else a ``Status``."""

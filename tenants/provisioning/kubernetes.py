@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from threading import Event
+from threading import Event, Lock
 
 from tenants.provisioning import pod_logs, symptoms
 from tenants.provisioning.api_server import ApiServer, Object, Refusal
@@ -60,6 +60,7 @@ class KubernetesDriver:
         kinds = (*owned_kinds(cluster), REPLICA_SET, POD)
         paths = {kind: kind.path(self._everywhere(kind)) for kind in kinds}
         self._mirror = Mirror(api, paths, self._selector)
+        self._making_tenants = Lock()
         self._warnings: dict[str, tuple[float, list[Object]]] = {}
 
     def close(self) -> None:
@@ -75,7 +76,7 @@ class KubernetesDriver:
         if not found:
             return ABSENT
         deployment = self._deployment(spec)
-        pods = found.get(POD, [])
+        pods = [] if deployment is None and _is_orphaned(found) else found.get(POD, [])
         seen = symptoms.read(deployment, pods)
         if seen.state == State.STARTING and not seen.reason:
             seen = symptoms.read(deployment, pods, self._warnings_of(pods))
@@ -105,14 +106,12 @@ class KubernetesDriver:
         """Nothing while it is on its way to something else: then the plan renews everything anyway."""
         if spec.retired or seen.state == State.STOPPING or seen.digest not in ("", spec.digest()):
             return []
-        wanted = self._wanted(spec)
+        of_instance = instance_objects(spec, self._cluster)
+        wanted = [*tenant_objects(spec, self._cluster), *of_instance]
         lives = [(manifest, self._live(manifest)) for manifest in wanted]
         words = [describe(manifest, live) for manifest, live in lives if not _is_ending(live)]
-        strays = [f"{_title(live)} was out of place" for live in self._strays(wanted, found)]
+        strays = [f"{_title(live)} was out of place" for live in self._strays(of_instance, found)]
         return [word for word in words if word] + strays
-
-    def _wanted(self, spec: InstanceSpec) -> list[Object]:
-        return [*tenant_objects(spec, self._cluster), *instance_objects(spec, self._cluster)]
 
     def _live(self, manifest: Object) -> Object | None:
         return self._mirror.get(kind_of(manifest), *key_of(manifest))
@@ -183,15 +182,22 @@ class KubernetesDriver:
         return [NETWORK_POLICY] if self._cluster.is_shared else [NAMESPACE]
 
     def _make_so(self, spec: InstanceSpec) -> None:
-        wanted = self._wanted(spec)
+        of_tenant = tenant_objects(spec, self._cluster)
+        if not all(_is_as_wanted(manifest, self._live(manifest)) for manifest in of_tenant):
+            with self._making_tenants:  # instances of one tenant are often made at the same time
+                self._apply_all(of_tenant)
+        of_instance = instance_objects(spec, self._cluster)
+        self._apply_all(of_instance)
+        for live in self._strays(of_instance, self._mirror.of_instance(spec.id)):
+            self._delete(kind_of(live), live)
+
+    def _apply_all(self, wanted: list[Object]) -> None:
         for manifest in wanted:
             live = self._live(manifest)
             if _is_ending(live):
                 raise DriverError(f"{_title(manifest)} is still being removed.", reason="being_removed")
             if not _is_as_wanted(manifest, live):
                 self._apply(manifest, live)
-        for live in self._strays(wanted, self._mirror.of_instance(spec.id)):
-            self._delete(kind_of(live), live)
 
     def _apply(self, manifest: Object, live: Object | None) -> None:
         kind = kind_of(manifest)
@@ -204,10 +210,23 @@ class KubernetesDriver:
                 answer = self._api.apply(path, _aimed(manifest, live), force=live is not None)
                 return self._mirror.answered(kind, answer)
             except Refusal as error:
+                if error.status == 422 and live:
+                    self._make_room(manifest, live)
                 if error.status != 409:
                     raise
                 live = self._look(kind, path, live)  # somebody was quicker: look, and try again
         raise DriverError(f"{_title(manifest)} keeps changing.", reason="conflict")
+
+    def _make_room(self, manifest: Object, live: Object) -> None:
+        """Some changes by hand cannot be taken back in place: a port by another number, say. Such an
+        object goes, and the next pass makes it anew; but only where it would be accepted then, and
+        never a claim, whose data would go with it."""
+        kind = kind_of(manifest)
+        if kind in (PERSISTENT_VOLUME_CLAIM, NAMESPACE):
+            return
+        self._api.try_to_create(kind.path(key_of(manifest)[0]), manifest)
+        self._delete(kind, live)
+        raise DriverError(f"{_title(manifest)} has to be made anew.", reason="being_removed", retry_after=0.5)
 
     def _require_ours(self, manifest: Object, live: Object | None) -> None:
         if live is None:
@@ -259,6 +278,12 @@ class KubernetesDriver:
     def _everywhere(self, kind: Kind) -> str | None:
         """The namespace that a kind is listed in; None for the whole cluster."""
         return self._cluster.namespace if self._cluster.is_shared else None
+
+
+def _is_orphaned(found: Found) -> bool:
+    """Whether its Deployment was taken away from above its pods. They run on, and the next one adopts
+    them."""
+    return any(not _has_controller(live) and not _is_ending(live) for live in found.get(REPLICA_SET, []))
 
 
 def _with_drift(seen: Observation, drift: list[str]) -> Observation:

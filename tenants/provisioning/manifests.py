@@ -31,10 +31,12 @@ MANIFEST = "flowstead/manifest"
 
 PODS_ENDING = 5  # a pod counts against its quota until it is gone
 
-# Of one version of Kubernetes, whatever the cluster's: its upgrade must not begin to refuse instances.
 _POD_SECURITY = {
     "pod-security.kubernetes.io/enforce": "restricted",
+    # by one version's rules, whatever the cluster's: an upgrade must not begin to refuse instances
     "pod-security.kubernetes.io/enforce-version": "v1.34",
+    "pod-security.kubernetes.io/audit": "restricted",
+    "pod-security.kubernetes.io/warn": "restricted",
 }
 
 

@@ -24,9 +24,7 @@ class Run:
     restarts: int
 
 
-def lines(
-    api: ApiServer, path: str, selector: str, *, tail: int, follow: bool, stop: Event
-) -> Iterator[str]:
+def lines(api: ApiServer, path: str, selector: str, *, tail: int, follow: bool, stop: Event) -> Iterator[str]:
     """As ``Driver.logs`` promises. ``path`` and ``selector`` find the pods of one instance."""
     run = newest_run(api, path, selector)
     if run and tail:
@@ -121,9 +119,7 @@ def _put(queue: Queue[str | None], line: str | None, left: Event) -> None:
             return queue.put(line, timeout=1)
 
 
-def _next_run(
-    api: ApiServer, path: str, selector: str, stop: Event
-) -> Generator[str, None, Run | None]:
+def _next_run(api: ApiServer, path: str, selector: str, stop: Event) -> Generator[str, None, Run | None]:
     """Wait for another run, or for the same one to answer again."""
     while not stop.wait(1):
         yield ""

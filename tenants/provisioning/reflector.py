@@ -298,6 +298,7 @@ _METADATA = (
     "ownerReferences",
     "creationTimestamp",
     "deletionTimestamp",
+    "generation",
 )
 
 
@@ -314,6 +315,9 @@ def _read_here(kind: Kind, live: Object) -> Object:
     return {**rest, **named, "metadata": metadata, **_status(kind, live.get("status") or {})}
 
 
+_POD_STATUS = ("phase", "reason", "message", "containerStatuses", "initContainerStatuses")
+
+
 def _own(metadata: Object) -> Object:
     """What others write onto pods is not ours to watch."""
     annotations = metadata.get("annotations") or {}
@@ -323,16 +327,17 @@ def _own(metadata: Object) -> Object:
 
 def _status(kind: Kind, status: Object) -> Object:
     if kind == DEPLOYMENT:
-        return {"status": {"conditions": [_condition(one) for one in status.get("conditions") or []]}}
+        conditions = [_condition(one) for one in status.get("conditions") or []]
+        seen = status.get("observedGeneration", 0)
+        return {"status": {"observedGeneration": seen, "conditions": conditions}}
     if kind in (NAMESPACE, PERSISTENT_VOLUME_CLAIM):
         return {"status": {"phase": status.get("phase", "")}}
     return {}
 
 
 def _pod_status(status: Object) -> Object:
-    kept = {name: status[name] for name in ("phase", "reason", "message") if status.get(name)}
-    conditions = [_condition(one) for one in status.get("conditions") or []]
-    return {**kept, "conditions": conditions, "containerStatuses": status.get("containerStatuses") or []}
+    kept = {name: status[name] for name in _POD_STATUS if status.get(name)}
+    return {**kept, "conditions": [_condition(one) for one in status.get("conditions") or []]}
 
 
 def _condition(condition: Object) -> Object:

@@ -28,6 +28,7 @@ _MOUNT_WARNINGS = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolu
 }
 _NETWORK_WARNINGS = frozenset({"FailedCreatePodSandBox", "NetworkNotReady"})
 
+_LIMIT = re.compile(r"maximum \S+ usage per (?:container|pod) is", re.IGNORECASE)
 _POLICY = re.compile(r"violates PodSecurity|denied (?:the )?request", re.IGNORECASE)
 _QUOTA = re.compile(r"exceeded quota: .*?requested: (?P<requested>.*?), used:", re.IGNORECASE)
 _QUOTA_WORDS = {"cpu": "its CPU", "memory": "its memory", "storage": "its disk", "pods": "another instance"}
@@ -112,6 +113,8 @@ def _refusal(deployment: Object) -> Observation | None:
     words = told.partition("is forbidden: ")[2] or told
     if "exceeded quota" in words.lower():
         return _backoff("quota_reached", f"The quota has no room left for {_exceeded(words)}", words)
+    if _LIMIT.search(words):
+        return _backoff("size_refused", "Its size is larger than one instance may be here", words)
     if _POLICY.search(words):
         return _backoff("refused_by_policy", "The rules of the cluster forbid it", words)
     return _backoff("no_pod", "Kubernetes cannot make its pod", words)

@@ -127,6 +127,25 @@ def ingress() -> Json:
     return wanted("Ingress", spec={"ingressClassName": "nginx", "rules": [rule]})
 
 
+def route() -> Json:
+    backend = {"kind": "Service", "name": "node-red-kitchen", "port": 80}
+    match = {"path": {"type": "PathPrefix", "value": "/"}}
+    content = {
+        "parentRefs": [{"namespace": "gateways", "name": "public"}],
+        "hostnames": ["kitchen.example.com"],
+        "rules": [{"matches": [match], "backendRefs": [backend]}],
+    }
+    return wanted("HTTPRoute", spec=content)
+
+
+def live_route() -> Json:
+    live = lives(route())
+    live["spec"]["parentRefs"][0] |= {"group": "gateway.networking.k8s.io", "kind": "Gateway"}
+    live["spec"]["rules"][0]["backendRefs"][0] |= {"group": "", "weight": 1}
+    live["status"] = {"parents": []}
+    return live
+
+
 def policy() -> Json:
     portal = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "flowstead"}}}
     internet = {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8", "192.168.0.0/16"]}}
@@ -187,6 +206,7 @@ PAIRS = {
     "deployment": (deployment, live_deployment),
     "service": (service, live_service),
     "ingress": (ingress, lambda: lives(ingress())),
+    "route": (route, live_route),
     "policy": (policy, live_policy),
     "quota": (quota, live_quota),
     "limits": (limit_range, live_limit_range),
@@ -319,6 +339,9 @@ def test_being_on_or_off_is_no_difference(replicas: int) -> None:
         ("ingress", put("evil.example.com", "spec", "rules", 0, "host"), ["spec.rules"]),
         ("ingress", put([], "spec", "rules"), ["spec.rules"]),
         ("ingress", put("other", "spec", "ingressClassName"), ["spec.ingressClassName"]),
+        ("route", put("other", "spec", "parentRefs", 0, "name"), ["spec.parentRefs"]),
+        ("route", put(["kitchen.example.com", "other.example.com"], "spec", "hostnames"), ["spec.hostnames"]),
+        ("route", put(9229, "spec", "rules", 0, "backendRefs", 0, "port"), ["spec.rules"]),
         ("policy", put([{}], "spec", "ingress"), ["spec.ingress"]),
         ("policy", put({"a": "b"}, "spec", "podSelector", "matchLabels"), ["spec.podSelector.matchLabels"]),
         ("policy", put([{}], "spec", "egress"), ["spec.egress"]),

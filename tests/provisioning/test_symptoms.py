@@ -154,6 +154,10 @@ PODS = (
     'pods "node-red-kitchen-7d9c5b6f4-x2lq8" is forbidden: exceeded quota: flowstead, requested: pods=1, used: pods=25, '
     "limited: pods=25"
 )
+LIMIT = (
+    'pods "node-red-kitchen-7d9c5b6f4-x2lq8" is forbidden: [maximum cpu usage per Container is 2, but limit is 4, '
+    "maximum memory usage per Container is 2Gi, but limit is 4Gi]"
+)
 POLICY = (
     'pods "node-red-kitchen-7d9c5b6f4-x2lq8" is forbidden: violates PodSecurity "restricted:v1.34": '
     'allowPrivilegeEscalation != false (container "node-red" must set securityContext.allowPrivilegeEscalation=false)'
@@ -182,6 +186,12 @@ ACCOUNT = 'pods "node-red-kitchen-" is forbidden: error looking up service accou
             "Exceeded quota: all",
             "quota_reached",
             "The quota has no room left for it: Exceeded quota: all.",
+        ),
+        (
+            LIMIT,
+            "size_refused",
+            "Its size is larger than one instance may be here: [maximum cpu usage per Container is 2, but limit is 4, "
+            "maximum memory usage per Container is 2Gi, but limit is 4Gi].",
         ),
         (
             POLICY,

@@ -34,6 +34,7 @@ def test_a_repair_without_words_is_a_sentence_too() -> None:
         ("start_timeout", "The log usually says why"),
         ("out_of_memory", "larger size"),
         ("quota_reached", "larger quota"),
+        ("size_refused", "smaller size"),
         *((reason, "for your operator") for reason in ("image_not_pulled", "no_room", "volume_pending")),
         *((reason, "for your operator") for reason in ("refused_by_policy", "forbidden", "node_lost")),
         *((reason, "for your operator") for reason in ("cannot_start", "no_network", "no_pod")),

@@ -1,0 +1,1 @@
+"""What Flowstead costs a Kubernetes cluster, on a real control plane with kwok's nodes."""

@@ -1,0 +1,126 @@
+"""From rows to ready pods, beside kubectl with the same objects and KubeSpawner with as many pods."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.bench.cluster.installation import Installation
+from tests.bench.report import Report, Table
+from tests.cluster.build import programs
+from tests.cluster.control_plane import Capacity, ControlPlane
+from tests.e2e.product import ROOT
+
+SPAWNER_REQUIREMENTS = ROOT / "requirements" / "bench.txt"
+PODS_A_NODE = 250
+LIMIT_SECONDS = 1800.0
+
+
+def measure(count: int) -> Report:
+    """Each in a fresh control plane, one after the other."""
+    ours, requests = _flowstead(count)
+    kubectl = _kubectl(count)
+    spawner = _kubespawner(count)
+    rows = [
+        ["Flowstead: rows to all ready", f"{ours:.1f}", ""],
+        ["kubectl apply --server-side, to all ready", f"{kubectl:.1f}", f"{ours / kubectl:.2f}"],
+        ["KubeSpawner, one pod each", f"{spawner:.1f}", f"{ours / spawner:.2f}"],
+    ]
+    table = Table(
+        f"Creating {count} instances, in seconds", ["", "seconds", "Flowstead takes … times this"], rows
+    )
+    asked = Table(
+        "API requests to create one instance",
+        ["", "requests"],
+        [["without its tenant's share", f"{requests:.2f}"]],
+    )
+    figures = {"flowstead": ours, "kubectl": kubectl, "kubespawner": spawner, "requests": requests}
+    return Report([table, asked], figures)
+
+
+def plane_for(count: int) -> ControlPlane:
+    nodes = count // PODS_A_NODE + 1
+    return ControlPlane(
+        nodes=nodes, capacity=Capacity(cpu="256", memory="1Ti", pods=PODS_A_NODE + 10), audit=True
+    )
+
+
+def _flowstead(count: int) -> tuple[float, float]:
+    with plane_for(count) as plane, Installation(plane) as installation:
+        installation.start()
+        began = time.perf_counter()
+        installation.rows(f"make(0, {count})")
+        seconds = installation.wait_until_running(count) - began
+        asked = sum(event["verb"] in ("patch", "create") for event in plane.requests("flowstead"))
+        of_tenants = 6 * (-(-count // 20))
+        return seconds, (asked - of_tenants) / count
+
+
+def _kubectl(count: int) -> float:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        plane_for(count) as plane,
+        Installation(plane) as installation,
+    ):
+        installation.rows(f"make(0, {count})")
+        installation.rows(f"write_manifests({folder!r})")
+        began = time.perf_counter()
+        for part in ("tenants", "instances"):
+            plane.kubectl("apply", "--server-side", "-f", f"{folder}/{part}")
+        _wait_for_pods(plane, count)
+        return time.perf_counter() - began
+
+
+def _kubespawner(count: int) -> float:
+    program = Path(__file__).with_name("spawning.py")
+    with plane_for(count) as plane:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": "/nonexistent",
+            "KUBECONFIG": str(plane.kubeconfig),
+        }
+        command = [str(_spawner_python()), str(program), str(count)]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            raise RuntimeError(ended.stderr[-2000:])
+        return float(json.loads(ended.stdout.splitlines()[-1])["seconds"])
+
+
+def _spawner_python() -> Path:
+    """An environment of its own, kept outside the tree: KubeSpawner brings a whole JupyterHub."""
+    version = hashlib.sha256(SPAWNER_REQUIREMENTS.read_bytes()).hexdigest()[:12]
+    folder = programs().folder.parent / f"kubespawner-{version}"
+    python = folder / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    install = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--require-hashes",
+    ]
+    subprocess.run([*install, "-r", str(SPAWNER_REQUIREMENTS)], check=True)
+    return python
+
+
+def _wait_for_pods(plane: ControlPlane, count: int) -> None:
+    deadline = time.perf_counter() + LIMIT_SECONDS
+    while (ready := _ready_pods(plane)) != count:
+        if time.perf_counter() > deadline:
+            raise TimeoutError(f"{ready} pods are ready, not {count}")
+        time.sleep(0.5)
+
+
+def _ready_pods(plane: ControlPlane) -> int:
+    pods = plane.call("GET", "/api/v1/pods?resourceVersion=0")["items"]
+    conditions = (pod["status"].get("conditions", []) for pod in pods)
+    return sum(
+        any(one["type"] == "Ready" and one["status"] == "True" for one in of_pod) for of_pod in conditions
+    )

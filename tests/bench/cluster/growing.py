@@ -1,0 +1,77 @@
+"""What a growing installation costs while nothing happens, and how soon it is repaired."""
+
+import time
+from typing import Any
+
+from tests.bench import processes
+from tests.bench.cluster.creating import plane_for
+from tests.bench.cluster.installation import Installation
+from tests.bench.report import Report, Table
+from tests.cluster.control_plane import ControlPlane
+
+STEPS = (1, 5, 10)
+REST_SECONDS = 300.0
+DELETED = 100
+
+
+def measure(count: int) -> Report:
+    """At ``count`` instances, five and ten times as many, one after the other in one cluster."""
+    figures: list[dict[str, Any]] = []
+    repaired = 0.0
+    with plane_for(count * STEPS[-1]) as plane, Installation(plane) as installation:
+        installation.start()
+        there = 0
+        for step in STEPS:
+            began = time.perf_counter()
+            installation.rows(f"make({there}, {count * step})")
+            there = count * step
+            seconds = installation.wait_until_running(there) - began
+            if step == STEPS[0]:
+                repaired = _repair(plane)
+            figures.append({"instances": there, "created_in": seconds, **_rest(plane, installation)})
+    rest = Table(
+        "At rest",
+        ["instances", "requests a minute", "CPU % of a core", "reconciler's memory (PSS), MB"],
+        [
+            [str(one["instances"]), f"{one['requests']:.1f}", f"{one['cpu']:.1f}", f"{one['memory']:.0f}"]
+            for one in figures
+        ],
+    )
+    repair = Table(
+        f"Repair of {DELETED} deleted Services", ["", "seconds"], [["all back", f"{repaired:.2f}"]]
+    )
+    return Report([rest, repair], {"rest": figures, "repair_seconds": repaired})
+
+
+def _rest(plane: ControlPlane, installation: Installation) -> dict[str, float]:
+    """During one resync of everything: that is the same five minutes for any number of instances."""
+    time.sleep(30)  # what the last start has left to do
+    before = sum(1 for _ in plane.requests("flowstead"))
+    cpu = processes.cpu_shares({"reconciler": [installation.pid]}, REST_SECONDS)["reconciler"]
+    asked = sum(1 for _ in plane.requests("flowstead")) - before
+    memory = processes.pss([installation.pid])
+    return {"requests": asked * 60 / REST_SECONDS, "cpu": cpu, "memory": memory}
+
+
+def _repair(plane: ControlPlane) -> float:
+    """From the last of the deletions to the moment when all are there again, with other uids."""
+    services = _services(plane)[:DELETED]
+    for service in services:
+        metadata = service["metadata"]
+        plane.call("DELETE", f"/api/v1/namespaces/{metadata['namespace']}/services/{metadata['name']}")
+    deleted = {service["metadata"]["uid"] for service in services}
+    began = time.perf_counter()
+    names = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in services}
+    while not names <= _names_without(plane, deleted):
+        time.sleep(0.1)
+    return time.perf_counter() - began
+
+
+def _services(plane: ControlPlane) -> list[dict[str, Any]]:
+    found = plane.call("GET", "/api/v1/services?labelSelector=flowstead/instance&resourceVersion=0")
+    return list(found["items"])
+
+
+def _names_without(plane: ControlPlane, uids: set[str]) -> set[tuple[str, str]]:
+    metadata = (service["metadata"] for service in _services(plane))
+    return {(one["namespace"], one["name"]) for one in metadata if one["uid"] not in uids}
