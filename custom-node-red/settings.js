@@ -31,6 +31,15 @@ function markSecure(request, response, next) {
     next();
 }
 
+/** For whoever asks whether Node-RED is up, such as Kubernetes' probes: no login, no page. */
+function answerReady(request, response, next) {
+    if (request.path !== "/-/ready") {
+        next();
+        return;
+    }
+    response.status(204).end();
+}
+
 const config = configure();
 const portal = new Portal(config);
 const secure = config.instanceUrl.startsWith("https:");
@@ -45,7 +54,7 @@ module.exports = {
     apiMaxLength: 2 * config.maxDocumentBytes,
     // With "production" Express shows nobody a stack trace.
     httpServerOptions: { "trust proxy": 1, env: "production" },
-    ...(secure && { httpAdminMiddleware: markSecure }),
+    httpAdminMiddleware: secure ? [answerReady, markSecure] : [answerReady],
     httpAdminCookieOptions: {
         name: `flowstead_${config.instanceName}`,
         httpOnly: true,

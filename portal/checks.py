@@ -1,5 +1,6 @@
 """Misconfiguration that can be told before the first request, each with a hint."""
 
+from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from portal import env
 from tenants.encryption import decrypt, encrypt
+from tenants.provisioning.cluster import Route
 
 
 @register()
@@ -82,12 +84,75 @@ def portal_is_served_over_https(app_configs: Any, **_: Any) -> list[CheckMessage
 
 @register()
 def driver_is_part_of_this_version(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    if settings.FLOWSTEAD_DRIVER == "local":
+    if settings.FLOWSTEAD_DRIVER in {"local", "kubernetes"}:
         return []
     return [
         Error(
             f"FLOWSTEAD_DRIVER={settings.FLOWSTEAD_DRIVER} is not part of this version.",
-            hint="Leave it out, or set it to local.",
+            hint="Set it to local or kubernetes.",
             id="portal.E007",
         )
     ]
+
+
+@register()
+def cluster_has_a_gateway(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    if settings.FLOWSTEAD_DRIVER != "kubernetes" or settings.KUBERNETES["route"] != Route.GATEWAY:
+        return []
+    if settings.KUBERNETES["gateway"]:
+        return []
+    return [
+        Error(
+            "KUBERNETES_ROUTE is gateway, and no gateway is named.",
+            hint="Set KUBERNETES_GATEWAY to namespace/name.",
+            id="portal.E008",
+        )
+    ]
+
+
+@register()
+def pods_reach_the_portal(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    if settings.FLOWSTEAD_DRIVER != "kubernetes":
+        return []
+    host = urlsplit(settings.FLOWSTEAD_INTERNAL_URL).hostname or ""
+    if _is_this_machine(host):
+        return [
+            Error(
+                f"FLOWSTEAD_INTERNAL_URL leads to {host}, which is another place in every pod.",
+                hint="Set it to an address at which pods reach the portal, such as that of its Service.",
+                id="portal.E009",
+            )
+        ]
+    return [_closed(host)] if _is_closed(host) else []
+
+
+def _closed(host: str) -> CheckMessage:
+    return Warning(
+        f"FLOWSTEAD_INTERNAL_URL leads to {host}, and network policies keep instances away from there.",
+        hint="Put its network into KUBERNETES_ALLOWED_NETWORKS.",
+        id="portal.W002",
+    )
+
+
+def _is_this_machine(host: str) -> bool:
+    if _is_address(host):
+        return ip_address(host).is_loopback or ip_address(host).is_unspecified
+    return host == "localhost" or host.endswith(".localhost")
+
+
+def _is_closed(host: str) -> bool:
+    """Whether it is an address that is cut out of what instances reach. A name can lead anywhere."""
+    if not _is_address(host):
+        return False
+    cut, allowed = (
+        any(ip_address(host) in ip_network(network) for network in settings.KUBERNETES[name])
+        for name in ("private_networks", "allowed_networks")
+    )
+    return cut and not allowed
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return False

@@ -5,15 +5,21 @@ A value that cannot be used raises ``ImproperlyConfigured`` with one sentence th
 """
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import stat
+from collections.abc import Iterable
 from importlib.util import find_spec
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from environ import FileAwareEnv
+
+from tenants.provisioning.cluster import PRIVATE_NETWORKS, Namespaces, Route
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -64,8 +70,50 @@ def _address(name: str, default: str) -> str:
     return text
 
 
+def _label(name: str, default: str, *, longest: int = 63) -> str:
+    """A DNS label, as the names of namespaces are."""
+    text = _text(name, default)
+    if len(text) > longest or not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", text):
+        raise ImproperlyConfigured(
+            f"{name} must be a name of a-z, 0-9 and “-” with at most {longest} characters, not {text!r}."
+        )
+    return text
+
+
+def _texts(name: str) -> dict[str, str]:
+    """A JSON object whose values are texts."""
+    text = _text(name) or "{}"
+    try:
+        texts = json.loads(text)
+    except ValueError:
+        texts = None
+    if not isinstance(texts, dict) or not all(isinstance(value, str) for value in texts.values()):
+        raise ImproperlyConfigured(
+            f'{name} must be a JSON object of texts such as {{"key": "value"}}, not {text!r}.'
+        )
+    return texts
+
+
+def _networks(name: str, default: Iterable[str] = ()) -> tuple[str, ...]:
+    """Networks as an address and the length of its prefix, bits beyond the prefix cleared."""
+    try:
+        return tuple(str(ip_network(part, strict=False)) for part in _list(name, ",".join(default)))
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name} must be networks such as 10.0.0.0/8, separated by commas: {error}."
+        ) from error
+
+
+def _gateway(name: str) -> str:
+    text = _text(name)
+    parts = text.split("/")
+    if text and not (len(parts) in {2, 3} and all(parts)):
+        raise ImproperlyConfigured(f"{name} must be namespace/name or namespace/name/listener, not {text!r}.")
+    return text
+
+
 def _remembered(path: Path) -> str:
-    """The content of a file that an earlier start wrote, or an empty text."""
+    """The content of a file that was written before, or an empty text."""
     try:
         return path.read_text().strip()
     except (FileNotFoundError, NotADirectoryError):
@@ -239,6 +287,80 @@ LOCAL_WEB_PROCESSES = _number("LOCAL_WEB_PROCESSES", 2, low=1, high=64)
 
 LOCAL_LOG_MEBIBYTES = _number("LOCAL_LOG_MEBIBYTES", 5, low=1, high=1024)
 """Size at which an instance's log is rotated, in MiB; one older file is kept. Default 5."""
+
+# --- The Kubernetes driver ------------------------------------------------------------------------
+
+KUBERNETES_CONTEXT = _text("KUBERNETES_CONTEXT")
+"""Context of the kubeconfig. Default: its current one, or in a cluster the service account."""
+
+KUBERNETES_REQUEST_SECONDS = _number("KUBERNETES_REQUEST_SECONDS", 15, low=1, high=300)
+"""Seconds that the API server has for one answer. Default 15."""
+
+KUBERNETES_NAMESPACES = Namespaces(_choice("KUBERNETES_NAMESPACES", Namespaces.TENANT, tuple(Namespaces)))
+"""``tenant``: a namespace for each tenant. ``single``: all instances in KUBERNETES_NAMESPACE, without
+quotas of the cluster's own. Default ``tenant``."""
+
+_OWN_NAMESPACE = _remembered(Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")) or "flowstead"
+
+KUBERNETES_NAMESPACE = _label("KUBERNETES_NAMESPACE", _OWN_NAMESPACE)
+"""The one namespace of ``single``. Default: that of this process where it runs in a cluster, else
+``flowstead``."""
+
+KUBERNETES_NAMESPACE_PREFIX = _label("KUBERNETES_NAMESPACE_PREFIX", "flowstead", longest=22)
+"""A tenant's namespace is ``<prefix>-<slug>``; at most 22 characters. Default ``flowstead``."""
+
+KUBERNETES_PORTAL_NAMESPACE = _label("KUBERNETES_PORTAL_NAMESPACE", KUBERNETES_NAMESPACE)
+"""Where the pods of the portal and the registry are, which instances have to reach. Default: that of
+KUBERNETES_NAMESPACE."""
+
+KUBERNETES_INGRESS_NAMESPACE = _label("KUBERNETES_INGRESS_NAMESPACE", "ingress-nginx")
+"""Where the pods of the ingress controller or gateway are, which alone reach instances. Default
+``ingress-nginx``."""
+
+KUBERNETES_DNS_NAMESPACE = _label("KUBERNETES_DNS_NAMESPACE", "kube-system")
+"""Where the cluster's name servers are. Default ``kube-system``."""
+
+KUBERNETES_PRIVATE_NETWORKS = _networks("KUBERNETES_PRIVATE_NETWORKS", PRIVATE_NETWORKS)
+"""What instances do not reach of all addresses: networks, separated by commas. Those of pods, services
+and nodes belong here. Default: the networks that are private everywhere."""
+
+KUBERNETES_ALLOWED_NETWORKS = _networks("KUBERNETES_ALLOWED_NETWORKS")
+"""What instances reach all the same: networks, separated by commas. Default: none."""
+
+KUBERNETES_ROUTE = Route(_choice("KUBERNETES_ROUTE", Route.INGRESS, tuple(Route)))
+"""The way to an instance: an Ingress (``ingress``) or an HTTPRoute (``gateway``). Default ``ingress``."""
+
+KUBERNETES_GATEWAY = _gateway("KUBERNETES_GATEWAY")
+"""Gateway of the HTTPRoutes, ``namespace/name`` or ``namespace/name/listener``. Default: none."""
+
+KUBERNETES_INGRESS_CLASS = _text("KUBERNETES_INGRESS_CLASS")
+"""Class of the Ingresses. Default: the cluster's default class."""
+
+KUBERNETES_INGRESS_ANNOTATIONS = _texts("KUBERNETES_INGRESS_ANNOTATIONS")
+"""Annotations of the Ingresses, a JSON object of texts. Default: none."""
+
+KUBERNETES_TLS = _flag("KUBERNETES_TLS", URL.startswith("https:"))
+"""Whether Ingresses ask for TLS. Default: where FLOWSTEAD_URL is https."""
+
+KUBERNETES_TLS_SECRET = _text("KUBERNETES_TLS_SECRET")
+"""Secret with the certificate, in the instance's namespace; ``{name}`` stands for the instance's name.
+Default: the controller's own certificate."""
+
+KUBERNETES_STORAGE_CLASS = _text("KUBERNETES_STORAGE_CLASS")
+"""Class of the disks of instances whose size has one. Default: the cluster's default class."""
+
+KUBERNETES_RUNTIME_CLASS = _text("KUBERNETES_RUNTIME_CLASS")
+"""Runtime class of the pods, such as that of a sandbox. Default: the nodes' usual runtime."""
+
+KUBERNETES_NODE_SELECTOR = _texts("KUBERNETES_NODE_SELECTOR")
+"""Labels of the nodes that instances may run on, a JSON object of texts. Default: any node."""
+
+KUBERNETES_IMAGE_PULL_POLICY = _choice(
+    "KUBERNETES_IMAGE_PULL_POLICY", "IfNotPresent", ("IfNotPresent", "Always", "Never")
+)
+"""When nodes fetch the image of an instance. Default ``IfNotPresent``."""
+
+# --- The first operator, and debugging ------------------------------------------------------------
 
 OPERATOR_PASSWORD = _text("OPERATOR_PASSWORD")
 """Password of the first operator. Default: one is made, printed once and kept in DATA_DIR."""

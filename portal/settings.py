@@ -63,6 +63,28 @@ LOCAL_DRIVER = {
     "passed_on": env.LOCAL_PASSED_ON,
     "log_bytes": env.LOCAL_LOG_MEBIBYTES * 2**20,
 }
+KUBERNETES_CONTEXT = env.KUBERNETES_CONTEXT
+KUBERNETES_REQUEST_SECONDS = env.KUBERNETES_REQUEST_SECONDS
+KUBERNETES: dict[str, Any] = {
+    "namespaces": env.KUBERNETES_NAMESPACES,
+    "namespace": env.KUBERNETES_NAMESPACE,
+    "namespace_prefix": env.KUBERNETES_NAMESPACE_PREFIX,
+    "route": env.KUBERNETES_ROUTE,
+    "ingress_class": env.KUBERNETES_INGRESS_CLASS,
+    "ingress_annotations": env.KUBERNETES_INGRESS_ANNOTATIONS,
+    "tls": env.KUBERNETES_TLS,
+    "tls_secret": env.KUBERNETES_TLS_SECRET,
+    "gateway": env.KUBERNETES_GATEWAY,
+    "storage_class": env.KUBERNETES_STORAGE_CLASS,
+    "ingress_namespace": env.KUBERNETES_INGRESS_NAMESPACE,
+    "portal_namespace": env.KUBERNETES_PORTAL_NAMESPACE,
+    "dns_namespace": env.KUBERNETES_DNS_NAMESPACE,
+    "private_networks": env.KUBERNETES_PRIVATE_NETWORKS,
+    "allowed_networks": env.KUBERNETES_ALLOWED_NETWORKS,
+    "runtime_class": env.KUBERNETES_RUNTIME_CLASS,
+    "node_selector": env.KUBERNETES_NODE_SELECTOR,
+    "image_pull_policy": env.KUBERNETES_IMAGE_PULL_POLICY,
+}
 
 # --- What is installed ----------------------------------------------------------------------------
 INSTALLED_APPS = [

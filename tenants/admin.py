@@ -53,7 +53,16 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]
 @admin.register(Tenant)
 class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     form = TenantForm
-    list_display = ["slug", "name", "used", "max_instances", "created_at"]
+    list_display = [
+        "slug",
+        "name",
+        "used",
+        "max_instances",
+        "max_cpu",
+        "max_memory",
+        "max_disk",
+        "created_at",
+    ]
     search_fields = ["slug", "name", "users__username", "users__email"]
     inlines = [MembershipInline]
 
@@ -65,6 +74,10 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description="instances", ordering="used")
     def used(self, tenant: Any) -> int:
         return int(tenant.used)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> list[str]:
+        """A tenant's namespace is named by its slug: another slug would leave the disks behind."""
+        return ["slug"] if obj else []
 
 
 @admin.register(Membership)
@@ -85,7 +98,7 @@ class StackAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 @admin.register(Size)
 class SizeAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ["name", "cpu", "memory", "active", "is_default"]
+    list_display = ["name", "cpu", "cpu_reserved", "memory", "disk", "active", "is_default"]
     list_filter = ["active"]
     search_fields = ["name"]
 

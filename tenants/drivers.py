@@ -21,5 +21,7 @@ def configured_driver() -> Driver:
 
         seconds = settings.KUBERNETES_REQUEST_SECONDS
         api = ApiServer.connect(context=settings.KUBERNETES_CONTEXT, request_seconds=seconds)
-        return KubernetesDriver(api, Cluster(installation=Installation.this(), **settings.KUBERNETES), seconds)
+        return KubernetesDriver(
+            api, Cluster(installation=Installation.this(), **settings.KUBERNETES), seconds
+        )
     raise ImproperlyConfigured(f"FLOWSTEAD_DRIVER={settings.FLOWSTEAD_DRIVER} is not part of this version.")

@@ -86,7 +86,8 @@ class _StackField(forms.ModelChoiceField):  # type: ignore[type-arg]
 
 class _SizeField(forms.ModelChoiceField):  # type: ignore[type-arg]
     def label_from_instance(self, obj: Any) -> str:
-        return f"{obj.name.capitalize()}: {obj.memory} MiB of memory, {obj.cpu / 1000:g} CPU"
+        disk = f", {obj.disk} GiB of disk" if obj.disk else ""
+        return f"{obj.name.capitalize()}: {obj.memory} MiB of memory, {obj.cpu / 1000:g} CPU{disk}"
 
 
 class _TenantField(forms.ModelChoiceField):  # type: ignore[type-arg]

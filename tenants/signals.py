@@ -12,8 +12,9 @@ from tenants.models import Instance, Size, Stack, Tenant
 
 def connect() -> None:
     post_save.connect(instance_saved, sender=Instance, dispatch_uid="instance due")
-    post_save.connect(offer_saved, sender=Stack, dispatch_uid="stack due")
-    post_save.connect(offer_saved, sender=Size, dispatch_uid="size due")
+    post_save.connect(shared_saved, sender=Stack, dispatch_uid="stack due")
+    post_save.connect(shared_saved, sender=Size, dispatch_uid="size due")
+    post_save.connect(shared_saved, sender=Tenant, dispatch_uid="tenant due")
     post_save.connect(user_saved, sender=get_user_model(), dispatch_uid="personal tenant")
 
 
@@ -22,7 +23,8 @@ def instance_saved(instance: Instance, **_: Any) -> None:
     transaction.on_commit(wakeup.ring)
 
 
-def offer_saved(instance: Stack | Size, **_: Any) -> None:
+def shared_saved(instance: Stack | Size | Tenant, **_: Any) -> None:
+    """What the specifications of several instances are made from."""
     instance.instances.all().mark_due()
     transaction.on_commit(wakeup.ring)
 

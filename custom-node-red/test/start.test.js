@@ -52,6 +52,10 @@ test("a stored flow runs, knows its own environment, and none of the secrets", a
         }
     });
 
+    await t.test("whoever asks whether it is up gets an answer without a login", async () => {
+        assert.equal((await fetch(`${instance.url}/-/ready`)).status, 204);
+    });
+
     const editor = await Editor.loggedIn(instance);
 
     await t.test("the editor's settings and diagnostics do not show the secrets", async () => {

@@ -2,14 +2,14 @@
 
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from allauth.idp.oidc.models import Client
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
-from django.db.models import Q
+from django.db.models import Q, Sum
 from django.utils import timezone
 
 from tenants import documents
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_VARIABLES = 100
 MAX_VARIABLE_BYTES = 32 * 1024
+MAX_ENVIRONMENT_BYTES = 512 * 1024  # a Secret of Kubernetes holds 1 MiB, ours too
 
 
 def random_secret() -> str:
@@ -36,16 +37,30 @@ def clean_environment(environment: Mapping[str, Any]) -> dict[str, str]:
     """The environment variables of a user, checked. Raises ``InvalidValue``."""
     if len(environment) > MAX_VARIABLES:
         raise InvalidValue(f"An instance has at most {MAX_VARIABLES} variables.", field="environment")
+    total = 0
     for name, value in environment.items():
         if not is_variable_name(name):
             raise InvalidValue(f"“{name}” cannot be the name of a variable here.", field="environment")
-        if not isinstance(value, str) or "\0" in value:
-            raise InvalidValue(f"The value of “{name}” must be text.", field="environment")
-        if len(value.encode(errors="surrogatepass")) > MAX_VARIABLE_BYTES:
+        length = _bytes_of(name, value)
+        total += len(name) + length
+        if length > MAX_VARIABLE_BYTES:
             raise InvalidValue(
                 f"The value of “{name}” is longer than {MAX_VARIABLE_BYTES} bytes.", field="environment"
             )
+    if total > MAX_ENVIRONMENT_BYTES:
+        raise InvalidValue(
+            f"All variables together are longer than {MAX_ENVIRONMENT_BYTES} bytes.", field="environment"
+        )
     return dict(environment)
+
+
+def _bytes_of(name: str, value: Any) -> int:
+    try:
+        if isinstance(value, str) and "\0" not in value:
+            return len(value.encode())
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold and no process can
+        pass
+    raise InvalidValue(f"The value of “{name}” must be text.", field="environment")
 
 
 class Phase(models.TextChoices):
@@ -98,17 +113,19 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
     ) -> "Instance":
         """A new instance, switched on. Raises a ``Refused``."""
         check_name(name)
-        tenant = Tenant.objects.select_for_update().get(pk=tenant.pk)
+        tenant = Tenant.objects.held(tenant.pk)
         if tenant.instances.filter(retired_at=None).count() >= tenant.max_instances:
             raise QuotaReached(
                 f"“{tenant.name}” has reached its limit of {tenant.max_instances} instances. "
                 "Delete one, or ask the operator for more."
             )
+        size = _offered(size or Size.objects.default(), "size")
+        _require_room(tenant, size)
         instance = self.model(
             tenant=tenant,
             name=name,
             stack=_offered(stack or Stack.objects.default(), "stack"),
-            size=_offered(size or Size.objects.default(), "size"),
+            size=size,
             environment=clean_environment(environment or {}),
         )
         instance.storage_token_hash = token_hash(instance.storage_token)
@@ -133,6 +150,30 @@ def _offered(choice: Any, what: str) -> Any:
     if choice is None or not choice.active:
         raise InvalidValue(f"No such {what} is offered here.", field=what)
     return choice
+
+
+def _require_room(tenant: Tenant, size: Size, *, instead_of: Size | None = None) -> None:
+    """Raise ``QuotaReached`` where a tenant's instances, on or off, would come to have more than they may.
+    What gets smaller is never refused. It is for whoever holds the tenant's row."""
+    used = tenant.instances.filter(retired_at=None).aggregate(
+        **{what: Sum(f"size__{what}", default=0) for what in _AMOUNTS}
+    )
+    for what, amount in _AMOUNTS.items():
+        limit = getattr(tenant.quota, what)
+        growth = getattr(size, what) - getattr(instead_of, what, 0)
+        if limit is not None and growth > 0 and used[what] + growth > limit:
+            raise QuotaReached(
+                f"“{tenant.name}” may have {amount(limit)} in all, and its instances have "
+                f"{amount(used[what])}: the size “{size.name}” does not fit in. "
+                "Choose a smaller one, delete an instance, or ask the operator for more."
+            )
+
+
+_AMOUNTS: dict[str, Callable[[int], str]] = {
+    "cpu": lambda thousandths: f"{thousandths / 1000:g} CPU",
+    "memory": lambda mebibytes: f"{mebibytes} MiB of memory",
+    "disk": lambda gibibytes: f"{gibibytes} GiB of disk",
+}
 
 
 class Instance(models.Model):
@@ -225,7 +266,8 @@ class Instance(models.Model):
         size: Size | None = None,
         environment: Mapping[str, Any] | None = None,
     ) -> None:
-        """Change what the process gets at its start; it is started anew where something differs."""
+        """Change what the process gets at its start; it is started anew where something differs.
+        Raises a ``Refused``."""
         wanted: dict[str, Any] = {}
         if stack is not None and stack != self.stack:
             wanted["stack"] = _offered(stack, "stack")
@@ -233,7 +275,12 @@ class Instance(models.Model):
             wanted["size"] = _offered(size, "size")
         if environment is not None:
             wanted["environment"] = clean_environment(environment)
-        if wanted:
+        if not wanted:
+            return
+        with transaction.atomic():
+            if "size" in wanted:
+                tenant = Tenant.objects.held(self.tenant_id)
+                _require_room(tenant, wanted["size"], instead_of=self._locked().size)
             self._want(by, Event.Verb.CHANGED, message=", ".join(wanted), **wanted)
 
     def retire(self, by: Any) -> None:
@@ -311,6 +358,9 @@ class Instance(models.Model):
             catalogues=tuple(settings.PALETTE_CATALOGUES),
             max_document_bytes=settings.DOCUMENT_MAX_BYTES,
             environment=dict(self.environment),
+            cpu_reserved=self.size.cpu_reserved,
+            disk=self.size.disk,
+            quota=self.tenant.quota,
         )
 
     def purge(self) -> None:

@@ -58,6 +58,17 @@ class Size(Offered):
         "CPU", help_text="Thousandths of a core.", validators=[MinValueValidator(50)]
     )
     memory = models.PositiveIntegerField(help_text="MiB.", validators=[MinValueValidator(128)])
+    cpu_reserved = models.PositiveIntegerField(
+        "reserved CPU",
+        default=50,
+        help_text="Thousandths of a core that a node sets aside. The Kubernetes driver alone keeps to it.",
+    )
+    disk = models.PositiveIntegerField(
+        default=0,
+        help_text="GiB that outlast a move to another node; 0 for none. The Kubernetes driver alone keeps "
+        "to it.",
+    )
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.memory} MiB)"
+        disk = f", {self.disk} GiB of disk" if self.disk else ""
+        return f"{self.name} ({self.memory} MiB{disk})"

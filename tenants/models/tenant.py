@@ -8,7 +8,7 @@ from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
 from tenants.errors import InvalidName, NotAllowed, ReservedName
-from tenants.provisioning.spec import NAME_MAX_LENGTH, RESERVED_NAMES, is_dns_label
+from tenants.provisioning.spec import NAME_MAX_LENGTH, RESERVED_NAMES, Quota, is_dns_label
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -55,6 +55,11 @@ class TenantQuerySet(models.QuerySet["Tenant"]):
             memberships__user_id=user.pk, memberships__role__in=[role for role in Role if role.can_change]
         )
 
+    def held(self, pk: int) -> "Tenant":
+        """The tenant, and until the transaction ends nobody else holds it: for counting what it has.
+        What only refers to it, such as an event, can be written meanwhile."""
+        return self.select_for_update(no_key=True).get(pk=pk)
+
     def make_personal(self, user: "AbstractBaseUser") -> "Tenant":
         """The tenant of a new user: named after the user, with a number where the slug is taken."""
         base = _slug(user.get_username())
@@ -84,6 +89,18 @@ class Tenant(models.Model):
     slug = models.CharField(max_length=NAME_MAX_LENGTH, unique=True)
     name = models.CharField(max_length=150)
     max_instances = models.PositiveIntegerField(default=default_instance_quota)
+    max_cpu = models.PositiveIntegerField(
+        "max CPU",
+        null=True,
+        blank=True,
+        help_text="Thousandths of a core that all instances have together, on or off. Blank: unlimited.",
+    )
+    max_memory = models.PositiveIntegerField(
+        null=True, blank=True, help_text="MiB, counted likewise. Blank: unlimited."
+    )
+    max_disk = models.PositiveIntegerField(
+        null=True, blank=True, help_text="GiB, counted likewise. Blank: unlimited."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     users: Any = models.ManyToManyField(
         settings.AUTH_USER_MODEL, through="tenants.Membership", related_name="tenants"
@@ -96,6 +113,10 @@ class Tenant(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    @property
+    def quota(self) -> Quota:
+        return Quota(self.max_instances, cpu=self.max_cpu, memory=self.max_memory, disk=self.max_disk)
 
     def role_of(self, user: "AbstractBaseUser | AnonymousUser") -> Role | None:
         membership = self.memberships.filter(user_id=user.pk).first() if user.pk else None

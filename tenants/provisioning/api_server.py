@@ -21,7 +21,7 @@ from tenants.provisioning.driver import DriverError
 
 log = logging.getLogger(__name__)
 
-FIELD_MANAGER = "flowstead"
+USER_AGENT = "flowstead"
 CONNECTIONS = 64
 PAGE = 500
 # Bookmarks come about once a minute: a watch that is silent for longer is a dead connection.
@@ -72,6 +72,10 @@ def refusal(status: int, body: bytes, headers: Mapping[str, str]) -> Refusal:
     causes = {cause.get("reason") for cause in (told.get("details") or {}).get("causes") or []}
     if status == 403 and ("NamespaceTerminating" in causes or "being terminated" in words):
         return Refusal("Its namespace is still being removed.", status=status, reason="being_removed")
+    if status == 403 and "status unknown for quota" in words:
+        return Refusal(
+            "The tenant's quota is being set up.", status=status, reason="conflict", retry_after=0.5
+        )
     if status == 403 and "exceeded quota" in words:
         return Refusal(f"The tenant's quota is reached: {words}", status=status, reason="quota_reached")
     reason, permanent = _SORTED.get(status, ("cluster_error", False))
@@ -130,12 +134,21 @@ class ApiServer:
         configuration.connection_pool_maxsize = CONNECTIONS
         configuration.keep_alive = True
         # What we send may be sent twice: applying is idempotent, deleting names the uid. Once more is
-        # for a kept connection that the server has closed.
+        # for a kept connection that the server has closed. After an answer nothing is sent again: who
+        # asked decides when.
         configuration.retries = urllib3.Retry(
-            total=1, connect=1, read=1, redirect=0, status=0, other=0, allowed_methods=None
+            total=1,
+            connect=1,
+            read=1,
+            redirect=0,
+            status=0,
+            other=0,
+            allowed_methods=None,
+            respect_retry_after_header=False,
         )
         self._client = ApiClient(configuration)
-        self._client.user_agent = FIELD_MANAGER
+        self._client.user_agent = USER_AGENT
+        self.writer = USER_AGENT  # the field manager that the cluster notes beside what we apply
         self._seconds = request_seconds
 
     @classmethod
@@ -190,8 +203,8 @@ class ApiServer:
         raise _refused(response)
 
     def apply(self, path: str, manifest: Object, *, force: bool) -> Object:
-        """Server-side apply as our field manager. With ``force`` we take over what others changed."""
-        query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
+        """Server-side apply. With ``force`` we take over what other writers changed."""
+        query = {"fieldManager": self.writer, "force": str(force).lower(), "fieldValidation": "Strict"}
         return self._json("PATCH", path, query, orjson.dumps(manifest), "application/apply-patch+yaml")
 
     def try_to_create(self, path: str, manifest: Object) -> None:

@@ -1,13 +1,13 @@
 """Instances as Kubernetes objects: server-side apply towards them, a mirror of them to look at.
 
-Looking costs the API server nothing; changing costs one request an object, and none where the object is
-as it should be. Nothing is believed gone before the API server has said so.
+Looking costs the API server nothing; changing costs one request an object, two where it is new, and none
+where it is as it should be. Nothing is believed gone before the API server has said so.
 """
 
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from threading import Event, Lock
 
 from tenants.provisioning import pod_logs, symptoms
@@ -57,11 +57,13 @@ class KubernetesDriver:
         self._cluster = cluster
         self._seconds = request_seconds
         self._selector = f"{INSTALLATION}={cluster.installation}"
+        # Each installation is a writer of its own: what another one has written is a conflict.
+        api.writer = f"flowstead-{cluster.installation}"
         kinds = (*owned_kinds(cluster), REPLICA_SET, POD)
         paths = {kind: kind.path(self._everywhere(kind)) for kind in kinds}
         self._mirror = Mirror(api, paths, self._selector)
         self._making_tenants = Lock()
-        self._warnings: dict[str, tuple[float, list[Object]]] = {}
+        self._waiting: dict[str, _Waiting] = {}  # by the instance's id
 
     def close(self) -> None:
         """Stop watching. The driver cannot be used afterwards."""
@@ -73,14 +75,10 @@ class KubernetesDriver:
     def observe(self, spec: InstanceSpec) -> Observation:
         self._mirror.require_true(self._seconds)
         found = self._mirror.of_instance(spec.id)
-        if not found:
-            return ABSENT
-        deployment = self._deployment(spec)
-        pods = [] if deployment is None and _is_orphaned(found) else found.get(POD, [])
-        seen = symptoms.read(deployment, pods)
-        if seen.state == State.STARTING and not seen.reason:
-            seen = symptoms.read(deployment, pods, self._warnings_of(pods))
-        return _with_drift(seen, self._drift(spec, seen, found))
+        seen = self._look_at(spec, found) if found else ABSENT
+        if seen.state != State.STARTING:
+            self._waiting.pop(spec.id, None)
+        return _with_drift(seen, self._drift(spec, seen, found)) if found else ABSENT
 
     def inventory(self) -> set[str]:
         self._mirror.require_true(self._seconds)
@@ -98,6 +96,14 @@ class KubernetesDriver:
         pods = f"{INSTANCE}={instance_id},{self._selector}"
         path = POD.path(self._everywhere(POD))
         return pod_logs.lines(self._api, path, pods, tail=tail, follow=follow, stop=stop)
+
+    def _look_at(self, spec: InstanceSpec, found: Found) -> Observation:
+        deployment = self._deployment(spec)
+        pods = [] if deployment is None and _is_orphaned(found) else found.get(POD, [])
+        seen = symptoms.read(deployment, pods)
+        if seen.state == State.STARTING and not seen.reason:
+            return symptoms.read(deployment, pods, self._warnings_of(spec.id, pods))
+        return seen
 
     def _deployment(self, spec: InstanceSpec) -> Object | None:
         return self._mirror.get(DEPLOYMENT, namespace_of(spec.tenant, self._cluster), object_name(spec))
@@ -118,8 +124,10 @@ class KubernetesDriver:
 
     def _strays(self, wanted: list[Object], found: Found) -> list[Object]:
         """What the instance has and should not have: after a change of namespaces or routes, say. A
-        claim is never among them: its disk goes with the instance and with nothing less."""
+        claim is never among them: its disk goes with the instance and with nothing less. Nor is what
+        the Deployment is about to adopt."""
         names = {(kind_of(manifest), key_of(manifest)) for manifest in wanted}
+        namespace, _ = key_of(wanted[-1])
         return [
             live
             for kind, objects in found.items()
@@ -128,19 +136,19 @@ class KubernetesDriver:
             and not _has_controller(live)
             and not _is_ending(live)
             and (kind, key_of(live)) not in names
+            and (kind, key_of(live)[0]) != (REPLICA_SET, namespace)
         ]
 
-    def _warnings_of(self, pods: list[Object]) -> list[Object]:
-        """The warnings about a pod that has been waiting for a while, asked for now and then."""
-        for pod in pods:
-            uid = pod["metadata"]["uid"]
-            first_seen, warnings = self._warnings.setdefault(uid, (time.monotonic(), []))
-            if time.monotonic() - first_seen > PATIENCE_SECONDS:
-                self._warnings[uid] = (time.monotonic() + EVENTS_SECONDS - PATIENCE_SECONDS, warnings)
-                warnings[:] = self._ask_for_warnings(pod)
-            if warnings:
-                return warnings
-        return []
+    def _warnings_of(self, instance_id: str, pods: list[Object]) -> list[Object]:
+        """The warnings about pods that have been waiting for a while, asked for now and then."""
+        uids = {pod["metadata"]["uid"] for pod in pods}
+        waiting = self._waiting.get(instance_id)
+        if waiting is None or waiting.uids != uids:
+            waiting = self._waiting[instance_id] = _Waiting(uids, time.monotonic() + PATIENCE_SECONDS)
+        if time.monotonic() >= waiting.ask_at:
+            waiting.ask_at = time.monotonic() + EVENTS_SECONDS
+            waiting.warnings = [warning for pod in pods for warning in self._ask_for_warnings(pod)]
+        return waiting.warnings
 
     def _ask_for_warnings(self, pod: Object) -> list[Object]:
         path = EVENT.path(pod["metadata"]["namespace"])
@@ -154,14 +162,19 @@ class KubernetesDriver:
     def apply(self, action: Action, spec: InstanceSpec) -> None:
         self._mirror.require_true(self._seconds)
         if action.verb == Verb.REMOVE:
-            self.remove_orphan(spec.id)
-        else:
-            self._make_so(spec)
+            return self.remove_orphan(spec.id)
+        if not spec.image:
+            raise DriverError(
+                f"The stack with Node-RED {spec.node_red_version} names no image.",
+                reason="stack_unavailable",
+                permanent=True,
+            )
+        self._make_so(spec)
 
     def remove_orphan(self, instance_id: str) -> None:
         self._mirror.require_true(self._seconds)
         found = self._mirror.of_instance(instance_id)
-        for kind in reversed(found):  # the way to it first, then the process, then what it reads
+        for kind in reversed(found):  # the process first, then the way to it, then what it reads
             for live in found[kind]:
                 if not _has_controller(live):
                     self._delete(kind, live)
@@ -172,7 +185,7 @@ class KubernetesDriver:
         for kind in self._kinds_of_tenants():
             for live in self._mirror.everything(kind):
                 slug = live["metadata"]["labels"].get(TENANT, "")
-                if slug not in known:
+                if slug and slug not in known:  # without the label nobody knows whose it is
                     self._delete(kind, live)
                     gone.add(slug)
         return sorted(gone)
@@ -192,17 +205,21 @@ class KubernetesDriver:
             self._delete(kind_of(live), live)
 
     def _apply_all(self, wanted: list[Object]) -> None:
+        ending = ""
         for manifest in wanted:
             live = self._live(manifest)
             if _is_ending(live):
-                raise DriverError(f"{_title(manifest)} is still being removed.", reason="being_removed")
-            if not _is_as_wanted(manifest, live):
+                ending = ending or _title(manifest)  # a disk goes only after its pod, so the rest goes on
+            elif not _is_as_wanted(manifest, live):
                 self._apply(manifest, live)
+        if ending:
+            raise DriverError(f"{ending} is still being removed.", reason="being_removed")
 
     def _apply(self, manifest: Object, live: Object | None) -> None:
         kind = kind_of(manifest)
         namespace, name = key_of(manifest)
         path = kind.path(namespace or None, name)
+        live = live or self._look(kind, path, None)  # what is not ours is in no mirror
         for _ in range(TRIES):
             self._require_ours(manifest, live)
             try:
@@ -237,7 +254,7 @@ class KubernetesDriver:
                 reason="name_taken_in_cluster",
                 permanent=True,
             )
-        if live["metadata"]["labels"].get(INSTANCE) != manifest["metadata"]["labels"].get(INSTANCE):
+        if _instance_of(live) not in ("", _instance_of(manifest)):
             raise DriverError(f"{_title(manifest)} still belongs to another one.", reason="being_removed")
 
     def _delete(self, kind: Kind, live: Object) -> None:
@@ -269,15 +286,28 @@ class KubernetesDriver:
             return None
         if self._is_ours(live):
             self._mirror.answered(kind, live)
+        elif known and known["metadata"]["uid"] != live["metadata"]["uid"]:
+            self._mirror.absent(kind, known)
         return live
 
     def _is_ours(self, live: Object) -> bool:
-        labels = live["metadata"].get("labels") or {}
-        return bool(labels.get(INSTALLATION) == self._cluster.installation)
+        """By its label, or where somebody took that away, by who has written to it."""
+        label = (live["metadata"].get("labels") or {}).get(INSTALLATION)
+        writers = {entry.get("manager") for entry in live["metadata"].get("managedFields") or []}
+        return self._api.writer in writers if label is None else bool(label == self._cluster.installation)
 
     def _everywhere(self, kind: Kind) -> str | None:
         """The namespace that a kind is listed in; None for the whole cluster."""
         return self._cluster.namespace if self._cluster.is_shared else None
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Pods that wait for something that they do not say, and what the cluster's events say of it."""
+
+    uids: set[str]
+    ask_at: float
+    warnings: list[Object] = field(default_factory=list)
 
 
 def _is_orphaned(found: Found) -> bool:
@@ -319,6 +349,10 @@ def _propagation(kind: Kind) -> str:
 
 def _is_ending(live: Object | None) -> bool:
     return live is not None and "deletionTimestamp" in live["metadata"]
+
+
+def _instance_of(thing: Object) -> str:
+    return str((thing["metadata"].get("labels") or {}).get(INSTANCE) or "")
 
 
 def _has_controller(live: Object) -> bool:

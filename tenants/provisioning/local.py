@@ -45,8 +45,6 @@ PROBE_SECONDS = 1.0
 WATCH_PROBE_SECONDS = 0.1  # the watch asks one after another
 WATCH_SECONDS = 1.0
 WATCH_SECONDS_WHILE_STARTING = 0.2
-HEAP_SHARE = 0.75  # of an instance's memory; the rest is for buffers, code and stacks
-HEAP_MINIMUM = 64  # MiB, or Node-RED does not come up at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +215,7 @@ class LocalDriver:
 
     def _program(self, spec: InstanceSpec) -> Program:
         variables = [f"{key}={value}" for key, value in self._variables(spec).items()]
-        heap = max(int(spec.memory * HEAP_SHARE), HEAP_MINIMUM)
-        node = [str(self._config.node), f"--max-old-space-size={heap}"]
+        node = [str(self._config.node), f"--max-old-space-size={spec.heap()}"]
         return Program(
             group=spec.id,
             name=_process_name(spec),

@@ -211,7 +211,7 @@ def _network_policies(place: _Place, slug: str, cluster: Cluster) -> list[Manife
         return place.put(kinds.NETWORK_POLICY, f"{prefix}-{name}", {"spec": content})
 
     return [
-        policy("deny", "Ingress", "Egress"),
+        policy("deny", "Ingress", "Egress", ingress=[], egress=[]),  # said, so that more is ours to remove
         policy("ingress", "Ingress", ingress=network.ingress(cluster, pods.PORT)),
         policy("egress", "Egress", egress=network.egress(cluster)),
     ]

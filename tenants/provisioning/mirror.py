@@ -72,9 +72,12 @@ class Mirror:
         deadline = time.monotonic() + seconds
         with self._told:
             self._told.wait_for(lambda: not self._new(), max(0.0, deadline - time.monotonic()))
-            problem = next((one.problem for one in self._reflectors if one.problem), "")
+            problem = next((one.problem for one in self._reflectors if one.problem), None)
         if problem:
-            raise DriverError(problem, reason="no_answer")
+            # Never for good: it is the cluster's trouble, and no change of an instance would end it.
+            raise DriverError(
+                str(problem), reason=problem.reason, retry_after=problem.retry_after
+            ) from problem
 
     def changes(self, stop: Event) -> Iterator[str]:
         """Ids of instances in whose world something happened, until ``stop`` is set."""

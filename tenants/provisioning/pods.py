@@ -14,8 +14,6 @@ READY_PATH = "/-/ready"
 STOP_SECONDS = 15
 USER = 1000
 DATA_DIR = "/data"
-HEAP_SHARE = 0.75  # of the memory; the rest is for buffers, code and stacks
-HEAP_MINIMUM = 64  # MiB, or Node-RED does not come up at all
 SCRATCH = 1024  # MiB for what is installed in an instance without a disk
 TMP = 512  # MiB
 
@@ -65,6 +63,8 @@ def _container(spec: InstanceSpec, cluster: Cluster, secret: str) -> Part:
             "readOnlyRootFilesystem": True,
             "runAsNonRoot": True,
         },
+        # Node.js says why it aborts, and that becomes part of the pod's status.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "startupProbe": _probe(every=1, timeout=1, failures=120),
         "readinessProbe": _probe(every=5, timeout=2, failures=3),
         "livenessProbe": _probe(every=20, timeout=5, failures=3),
@@ -77,13 +77,12 @@ def _container(spec: InstanceSpec, cluster: Cluster, secret: str) -> Part:
 
 def _variables(spec: InstanceSpec) -> dict[str, str]:
     """What Flowstead's own image says too, and an operator's may not."""
-    heap = max(int(spec.memory * HEAP_SHARE), HEAP_MINIMUM)
     return {
         "FLOWSTEAD_LISTEN": str(PORT),
         "FLOWSTEAD_LISTEN_HOST": "0.0.0.0",  # noqa: S104  (within the pod)
         "FLOWSTEAD_USER_DIR": DATA_DIR,
         "HOME": DATA_DIR,
-        "NODE_OPTIONS": f"--max-old-space-size={heap}",
+        "NODE_OPTIONS": f"--max-old-space-size={spec.heap()}",
     }
 
 

@@ -29,6 +29,7 @@ FIRST_RETRY_SECONDS = 0.1
 LONGEST_RETRY_SECONDS = 30.0
 STEADY_SECONDS = 5.0  # a watch that lasted this long had worked
 WATCH_SECONDS = (240, 360)
+SILENT = "no_answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class Shelf:
         self._by_instance = _Index()
         self._by_tenant = _Index()
         self._seen_through = 0
+        self._gone: set[str] = set()  # uids: of what an answer said is gone, and the watch not yet
         self._lock = Lock()
 
     def get(self, namespace: str, name: str) -> Object | None:
@@ -134,6 +136,7 @@ class Shelf:
             known = self._objects.get(key)
             if known and known.uid == uid:
                 self._drop(key)
+                self._gone.add(uid)
 
     def happened(self, what: str, live: Object) -> None:
         """One event of the watch."""
@@ -142,7 +145,10 @@ class Shelf:
         with self._lock:
             self._seen_through = max(self._seen_through, version)
             if what == "DELETED":
-                changed = self._drop(key_of(live))
+                self._gone.discard(live["metadata"]["uid"])
+                known = self._objects.get(key_of(live))
+                if known and known.version <= version:  # else there is another one of its name already
+                    changed = self._drop(key_of(live))
             elif what != "BOOKMARK":
                 packed = Packed.of(self.kind, live)
                 changed = packed if self._put(key_of(live), packed) else None
@@ -165,13 +171,14 @@ class Shelf:
                 if self._put(key, packed):
                     changed.append(packed)
             self._seen_through = version
+            self._gone &= {packed.uid for packed in objects.values()}
         for packed in changed:
             self._changed(packed)
 
     def _put(self, key: Key, packed: Packed) -> bool:
         """Whether anything changed that somebody here reads."""
         known = self._objects.get(key)
-        if known and known.version >= packed.version:
+        if packed.uid in self._gone or (known and known.version >= packed.version):
             return False
         self._drop(key)
         self._objects[key] = packed
@@ -191,8 +198,8 @@ class Reflector:
     """Keeps a shelf like the cluster: list, then watch from there; after a broken connection the watch
     goes on where it was, after a 410 everything is listed again.
 
-    ``problem`` is a sentence while the shelf may not be like the cluster. One broken connection is
-    none: only when the next one fails too, nobody knows what happened meanwhile.
+    ``problem`` says why the shelf may not be like the cluster, as long as it may not. One broken
+    connection is none: only when the next one fails too, nobody knows what happened meanwhile.
     """
 
     def __init__(self, api: ApiServer, shelf: Shelf, path: str, selector: str) -> None:
@@ -202,14 +209,15 @@ class Reflector:
         self._shelf = shelf
         self._version = ""
         self._stream: Stream | None = None
-        self.problem = "The cluster has not been listed yet."
+        self._watching_since: float | None = None
+        self.problem: DriverError | None = DriverError("The cluster has not been listed yet.", reason=SILENT)
         self.has_tried = False
 
     def run(self, stop: Event, told: Callable[[], None]) -> None:
         """Until ``stop`` is set. ``told`` is called whenever ``problem`` has changed."""
         failures = 0
         while not stop.is_set():
-            began, error = time.monotonic(), None
+            error, self._watching_since = None, None
             try:
                 if not self._version:
                     self._list()
@@ -218,31 +226,44 @@ class Reflector:
                 self._version = ""
             except DriverError as happened:
                 error = happened
+            except Exception as surprise:  # without this thread the shelf would tell old news for ever
+                if not stop.is_set():
+                    log.exception("%s", self._path)
+                error = DriverError(
+                    f"The cluster is not understood ({type(surprise).__name__}).", reason=SILENT
+                )
+                self._version = ""
             if stop.is_set():
                 return
-            lasted = time.monotonic() - began
-            failures = 0 if lasted > STEADY_SECONDS else failures + 1
+            failures = 0 if self._was_steady() else failures + 1
             if error and failures > 1:
                 log.log(logging.WARNING if failures == 2 else logging.DEBUG, "%s: %s", self._path, error)
-                self._tell(told, str(error))
+                self._tell(told, error)
             stop.wait((error and error.retry_after) or _pause(failures))
 
     def close(self) -> None:
         if self._stream:
             self._stream.close()
 
-    def _tell(self, told: Callable[[], None], problem: str) -> None:
-        news = problem != self.problem
+    def _was_steady(self) -> bool:
+        """Whether there was a watch for a while. That it took long to get none does not count."""
+        since = self._watching_since
+        return since is not None and time.monotonic() - since > STEADY_SECONDS
+
+    def _tell(self, told: Callable[[], None], problem: DriverError | None) -> None:
+        news = str(problem) != str(self.problem)
         self.problem, self.has_tried = problem, True
         if news:
             told()
 
     def _list(self) -> None:
         objects: dict[Key, Packed] = {}
+        version = ""
         for page in self._api.pages(self._path, self._selector):
-            self._version = page["metadata"]["resourceVersion"]
+            version = page["metadata"]["resourceVersion"]
             objects |= {key_of(item): Packed.of(self._shelf.kind, item) for item in page["items"]}
-        self._shelf.listed(objects, int(self._version))
+        self._shelf.listed(objects, int(version))
+        self._version = version  # not before: a list that broke off has to be asked for again
 
     def _watch(self, stop: Event, told: Callable[[], None]) -> None:
         seconds = random.randint(*WATCH_SECONDS)
@@ -251,8 +272,11 @@ class Reflector:
         except Refusal as error:
             raise Gone(str(error)) if error.status == 410 else error from error
         self._stream = stream
-        self._tell(told, "")
+        self._watching_since = time.monotonic()
+        self._tell(told, None)
         try:
+            if stop.is_set():  # ``close`` may have come before there was anything to close
+                return
             for what, live in _events(stream):
                 self._shelf.happened(what, live)
                 self._version = live["metadata"]["resourceVersion"]

@@ -15,6 +15,9 @@ RESERVED_NAMES = frozenset(
     {"portal", "manager", "registry", "catalogue", "admin", "api", "www", "auth", "mail", "localhost", "new"}
 )
 
+HEAP_SHARE = 0.75  # of an instance's memory
+HEAP_MINIMUM = 64  # MiB, or Node-RED does not come up at all
+
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _RESERVED_VARIABLES = frozenset(
     {"HOME", "PATH", "PORT", "PWD", "SHELL", "USER", "NODE_OPTIONS", "NODE_PATH", "NODE_COMPILE_CACHE"}
@@ -113,6 +116,10 @@ class InstanceSpec:
             "FLOWSTEAD_CATALOGUES": json.dumps(self.catalogues),
             "FLOWSTEAD_MAX_DOCUMENT_BYTES": str(self.max_document_bytes),
         }
+
+    def heap(self) -> int:
+        """MiB that Node.js may fill with objects; the rest is for buffers, code and stacks."""
+        return max(int(self.memory * HEAP_SHARE), HEAP_MINIMUM)
 
     def digest(self) -> str:
         """A hash of everything that the process reads at its start: where it differs from the

@@ -1,8 +1,12 @@
+import dataclasses
 import os
 import subprocess
 import sys
 
 import pytest
+from django.conf import settings
+
+from tenants.provisioning.cluster import Cluster
 
 KEYS = {"SECRET_KEY": "x" * 60, "ENCRYPTION_KEYS": "", "DATA_DIR": "/nonexistent/flowstead"}
 
@@ -31,6 +35,21 @@ def run(**settings: str) -> subprocess.CompletedProcess[str]:
         ({"DEBUG": "perhaps"}, "DEBUG must be true or false"),
         ({"SECRET_KEY": ""}, "SECRET_KEY is not set"),
         ({"FLOW_REVISIONS": "-1"}, "FLOW_REVISIONS must be a whole number"),
+        ({"KUBERNETES_NAMESPACES": "many"}, "KUBERNETES_NAMESPACES must be one of tenant, single"),
+        ({"KUBERNETES_ROUTE": "road"}, "KUBERNETES_ROUTE must be one of ingress, gateway"),
+        ({"KUBERNETES_NAMESPACE": "Mine"}, "KUBERNETES_NAMESPACE must be a name of a-z"),
+        ({"KUBERNETES_NAMESPACE_PREFIX": "p" * 23}, "KUBERNETES_NAMESPACE_PREFIX must be a name of a-z"),
+        ({"KUBERNETES_NAMESPACE_PREFIX": "p-"}, "with at most 22 characters, not 'p-'"),
+        ({"KUBERNETES_GATEWAY": "public"}, "KUBERNETES_GATEWAY must be namespace/name"),
+        ({"KUBERNETES_GATEWAY": "a/b/c/d"}, "KUBERNETES_GATEWAY must be namespace/name"),
+        ({"KUBERNETES_INGRESS_ANNOTATIONS": "a=b"}, "KUBERNETES_INGRESS_ANNOTATIONS must be a JSON object"),
+        ({"KUBERNETES_INGRESS_ANNOTATIONS": '{"a": 1}'}, "must be a JSON object of texts"),
+        ({"KUBERNETES_NODE_SELECTOR": "[]"}, "KUBERNETES_NODE_SELECTOR must be a JSON object of texts"),
+        ({"KUBERNETES_PRIVATE_NETWORKS": "10.0.0.0/8,home"}, "KUBERNETES_PRIVATE_NETWORKS must be networks"),
+        ({"KUBERNETES_ALLOWED_NETWORKS": "10.0.0.0/99"}, "KUBERNETES_ALLOWED_NETWORKS must be networks"),
+        ({"KUBERNETES_TLS": "perhaps"}, "KUBERNETES_TLS must be true or false"),
+        ({"KUBERNETES_REQUEST_SECONDS": "0"}, "KUBERNETES_REQUEST_SECONDS must be a whole number from 1"),
+        ({"KUBERNETES_IMAGE_PULL_POLICY": "Often"}, "KUBERNETES_IMAGE_PULL_POLICY must be one of"),
     ],
 )
 def test_a_bad_setting_stops_the_start_with_one_sentence(settings, sentence):
@@ -48,7 +67,7 @@ def test_a_bad_setting_stops_the_start_with_one_sentence(settings, sentence):
         ({"ENCRYPTION_KEYS": ""}, "portal.E002"),
         ({"ENCRYPTION_KEYS": "not-a-key"}, "portal.E003"),
         ({"OIDC_PRIVATE_KEY": "x"}, "portal.E004"),
-        ({"FLOWSTEAD_DRIVER": "kubernetes"}, "portal.E007"),
+        ({"FLOWSTEAD_DRIVER": "docker"}, "portal.E007"),
         ({"FLOWSTEAD_URL": "https://example.com", "FLOWSTEAD_DOMAIN": "example.com"}, "portal.E005"),
     ],
 )
@@ -59,16 +78,50 @@ def test_misconfiguration_is_a_check_with_a_hint(settings, code):
     assert "HINT" in ended.stderr
 
 
-def test_a_value_can_stand_in_a_file(tmp_path):
-    secret = tmp_path / "secret"
-    secret.write_text("y" * 60)
-    environment = {"SECRET_KEY_FILE": str(secret), "SECRET_KEY": ""}
-    command = "from portal import env; print(len(env.SECRET_KEY))"
+def told(expression: str, **environment: str) -> str:
+    """What an expression on ``portal.env`` comes to in an environment of its own."""
     ended = subprocess.run(
-        [sys.executable, "-c", command],
+        [sys.executable, "-c", f"from portal import env; print({expression})"],
         env={"PATH": os.environ["PATH"], **environment},
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert ended.stdout.strip() == "60", ended.stderr
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.strip()
+
+
+def test_a_value_can_stand_in_a_file(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("y" * 60)
+    assert told("len(env.SECRET_KEY)", SECRET_KEY_FILE=str(secret), SECRET_KEY="") == "60"
+
+
+def test_networks_are_brought_into_one_form():
+    given = "10.1.2.3/8, 192.0.2.7 ,FD00:0::/8"
+    expected = "10.0.0.0/8 192.0.2.7/32 fd00::/8"
+    assert told("*env.KUBERNETES_PRIVATE_NETWORKS", KUBERNETES_PRIVATE_NETWORKS=given) == expected
+    assert told("env.KUBERNETES_PRIVATE_NETWORKS", KUBERNETES_PRIVATE_NETWORKS="") == "()"
+
+
+def test_a_cluster_has_tls_where_the_portal_has():
+    assert told("env.KUBERNETES_TLS", FLOWSTEAD_URL="https://portal.example.com") == "True"
+    assert told("env.KUBERNETES_TLS", FLOWSTEAD_URL="http://portal.example.com") == "False"
+    given = {"FLOWSTEAD_URL": "https://portal.example.com", "KUBERNETES_TLS": "no"}
+    assert told("env.KUBERNETES_TLS", **given) == "False"
+
+
+def test_the_portal_is_where_the_instances_are_unless_somebody_says_so():
+    namespaces = "env.KUBERNETES_NAMESPACE, env.KUBERNETES_PORTAL_NAMESPACE"
+    assert told(namespaces, KUBERNETES_NAMESPACE="shared") == "shared shared"
+    given = {"KUBERNETES_NAMESPACE": "shared", "KUBERNETES_PORTAL_NAMESPACE": "platform"}
+    assert told(namespaces, **given) == "shared platform"
+
+
+def test_a_cluster_can_be_made_of_the_settings():
+    cluster = Cluster(installation="1", **settings.KUBERNETES)
+    fields = {field.name for field in dataclasses.fields(Cluster)}
+    assert settings.KUBERNETES.keys() == fields - {"installation"}
+    names = ("namespaces", "namespace_prefix", "route", "private_networks", "dns_namespace")
+    for name in (*names, "ingress_namespace", "image_pull_policy", "allowed_networks", "storage_class"):
+        assert getattr(cluster, name) == getattr(Cluster(installation="1"), name)

@@ -180,6 +180,15 @@ def test_it_refuses_a_tenants_slug_that_the_rules_refuse(operator: Client, slug:
     assert not Tenant.objects.filter(name="x").exists()
 
 
+def test_a_tenants_slug_stays_what_it_was(operator: Client, tenant: Tenant) -> None:
+    form = {"slug": "moved", "name": "Renamed", "max_instances": 1}
+    form |= {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
+    page = reverse("admin:tenants_tenant_change", args=[tenant.pk])
+    assert operator.post(page, form).status_code == 302
+    changed = Tenant.objects.get(pk=tenant.pk)
+    assert (changed.slug, changed.name) == (tenant.slug, "Renamed")
+
+
 def test_it_shows_no_second_factor_and_no_client_secret(operator: Client) -> None:
     text = operator.get("/admin/").content.decode()
     assert "/admin/allauth_idp_oidc/" not in text

@@ -169,6 +169,20 @@ def test_it_refuses_variables_that_would_change_the_platform(api, name):
 
 
 @pytest.mark.parametrize(
+    "environment",
+    [
+        {"A": "\ud800"},
+        {"A": "a\0b"},
+        {"A": "x" * (32 * 1024 + 1)},
+        {f"V{number}": "x" * 32 * 1024 for number in range(17)},
+    ],
+)
+def test_it_refuses_values_that_no_process_can_take(api, environment):
+    response = api.post("/instances", {"name": "kitchen", "environment": environment})
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_input")
+
+
+@pytest.mark.parametrize(
     "body", ["", "{", "[]", "null", '{"name": 1}', '{"name": "a", "nmae": "b"}', '{"name": null}', "\xff"]
 )
 def test_bad_json_is_a_documented_error(api, body):
