@@ -11,7 +11,7 @@ NPM = PATH="$(NODE_HOME)/bin:$$PATH" $(NODE_HOME)/bin/node $(NODE_HOME)/lib/node
 export PORT DATA_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-python test-node test-cluster cluster-programs check format bench lock clean
+.PHONY: help setup setup-dev run test test-python test-node test-cluster cluster-programs check format bench bench-cluster lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -75,6 +75,9 @@ format: setup-dev ## put code and templates into their form
 
 bench: setup-dev ## the benchmarks: a table, and JSON in bench-results/
 	$(BIN)/python -m tests.bench
+
+bench-cluster: cluster-programs ## the Kubernetes driver's benchmarks, with up to 10,000 instances: takes about an hour
+	$(BIN)/python -m tests.bench.cluster
 
 lock: setup-dev ## pin requirements anew, with hashes and without an index
 	$(BIN)/pip-compile $(LOCK) --extra local -o requirements/run.txt pyproject.toml

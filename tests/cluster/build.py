@@ -1,7 +1,8 @@
 """Builds the programs of the tests' control plane: `python -m tests.cluster.build [program…]`.
 
-They are compiled from the versions that go.mod and kwok/go.mod pin, into a cache outside of the tree, and only once for a version:
-the folder's name says what is in it. A first build of all takes some minutes and wants about 3 GB of memory.
+They are compiled from the versions that go.mod and kwok/go.mod pin, into a cache outside of the tree, and only once
+for a version: the folder's name says what is in it. A first build of all takes ten to fifteen minutes on two cores,
+and up to 2 GB of memory.
 """
 
 import argparse
@@ -55,7 +56,7 @@ class Programs:
 
 def programs() -> Programs:
     """The programs of the pinned versions. Nothing is built by asking."""
-    sources = hashlib.sha256(" ".join([*FLAGS, *ENVIRONMENT, _linker_flags()]).encode())
+    sources = hashlib.sha256(repr((FLAGS, ENVIRONMENT, _linker_flags())).encode())
     for file in ("go.mod", "go.sum", "etcd/main.go", "kwok/go.mod", "kwok/go.sum"):
         sources.update((KUBERNETES / file).read_bytes())
     return Programs(_cache() / f"{kubernetes_version()}-{go_version()}-{sources.hexdigest()[:12]}")
@@ -111,8 +112,12 @@ def _build(name: str, target: Path) -> None:
     module, package = PACKAGES[name]
     command = [_go(), "build", *FLAGS, "-ldflags", _linker_flags(), "-o", str(unfinished), package]
     try:
-        if subprocess.run(command, cwd=module, env=os.environ | ENVIRONMENT).returncode:
-            raise BuildError(f"{name} was not built; Go says why above.")
+        # Not shown as it goes: a line for each of hundreds of modules.
+        done = subprocess.run(
+            command, cwd=module, env=os.environ | ENVIRONMENT, stderr=subprocess.PIPE, text=True
+        )
+        if done.returncode:
+            raise BuildError(f"{name} was not built. Go says:\n{done.stderr[-4000:]}")
         size = unfinished.stat().st_size / 1_000_000
         unfinished.rename(target)
     finally:

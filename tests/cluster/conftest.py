@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import kubernetes
 import pytest
 
 from tests.cluster.build import BuildError, programs
@@ -44,8 +45,11 @@ def control_plane(_own_control_plane: ControlPlane | None) -> ControlPlane:
 
 
 @pytest.fixture
-def namespace(control_plane: ControlPlane) -> Iterator[str]:
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    control_plane.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
-    yield name
-    control_plane.call("DELETE", f"/api/v1/namespaces/{name}")
+def namespace(kubeconfig: Path) -> Iterator[str]:
+    """One of the test's own, deleted afterwards; its end is not waited for."""
+    with kubernetes.config.new_client_from_config(str(kubeconfig)) as client:
+        core = kubernetes.client.CoreV1Api(client)
+        name = f"test-{uuid.uuid4().hex[:8]}"
+        core.create_namespace({"metadata": {"name": name}})
+        yield name
+        core.delete_namespace(name)

@@ -8,17 +8,14 @@ import atexit
 import base64
 import json
 import os
-import random
-import re
 import shutil
-import socket
 import ssl
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -28,40 +25,23 @@ import httpx
 import yaml
 
 from tests.cluster import stages
-from tests.cluster.build import Programs, programs
+from tests.cluster.build import Programs, kubernetes_version, programs
 from tests.cluster.certificates import Authority, Pair
+from tests.cluster.commands import ADDRESS, Commands, Ports
+from tests.cluster.objects import Capacity, logs, node, storage_class, volume_for
 from tests.cluster.program import Program
 
-ADDRESS = "127.0.0.1"
 PREFIX = "flowstead-cluster-"
-# Below the ports that the kernel gives to outgoing connections: a program that is started again finds its port free.
-PORTS = range(20_000, 32_000)
-STORAGE_CLASS = "standard"
+MEMORY = Path("/dev/shm")
+# The group that no rule of RBAC can refuse.
+EVERYTHING = "system:masters"
 START_SECONDS = 60
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
+APPLY = {"Content-Type": "application/apply-patch+yaml"}
 
 
 class ControlPlaneError(Exception):
     """What did not come up, with the end of its log."""
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """What one node has to offer."""
-
-    cpu: str = "8"
-    memory: str = "32Gi"
-    pods: int = 200
-
-
-@dataclass(frozen=True)
-class _Ports:
-    etcd: int
-    etcd_peer: int
-    api: int
-    controllers: int
-    scheduler: int
-    kubelet: int
 
 
 class ControlPlane:
@@ -101,11 +81,11 @@ class ControlPlane:
             )
         _remove_left_overs()
         self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=_fast_folder()))
-        self._ports = _Ports(*_free_ports(6))
         self._spawner = ThreadPoolExecutor(1, "control-plane")
         atexit.register(self.close)
         try:
             self._write_files()
+            self._make_programs()
             self._start_all()
         except BaseException:
             self.close()
@@ -133,15 +113,15 @@ class ControlPlane:
 
     @property
     def server(self) -> str:
-        return f"https://{ADDRESS}:{self._ports.api}"
+        return self._commands.server
 
     @property
     def api_port(self) -> int:
-        return self._ports.api
+        return self._commands.ports.api
 
     @property
     def etcd(self) -> str:
-        return f"http://{ADDRESS}:{self._ports.etcd}"
+        return self._commands.etcd_url
 
     @property
     def ca(self) -> Path:
@@ -154,7 +134,7 @@ class ControlPlane:
 
     def user_kubeconfig(self, user: str, groups: Sequence[str] = ()) -> Path:
         """Of a user who may do what RBAC grants to this name or these groups. At first that is nothing."""
-        name = f"user-{_file_name(user)}"
+        name = f"user-{uuid.uuid4()}"
         return self._kubeconfig(name, _certificate_user(self._authority.client(name, user, groups)))
 
     def service_account_kubeconfig(self, namespace: str, name: str, seconds: int = 3600) -> Path:
@@ -221,7 +201,13 @@ class ControlPlane:
 
     def add_node(self, name: str, capacity: Capacity | None = None) -> None:
         """A node that is ready shortly afterwards."""
-        self.call("POST", "/api/v1/nodes", _node(name, capacity or self.capacity, self._ports.kubelet))
+        self.call(
+            "POST",
+            "/api/v1/nodes",
+            node(
+                name, capacity or self.capacity, ADDRESS, self._commands.ports.kubelet, kubernetes_version()
+            ),
+        )
 
     # -- what a kubelet, a container or a storage system does ----------------------------------------------------------
 
@@ -238,10 +224,11 @@ class ControlPlane:
         With `previous`, into the log of the container before its last restart. Without lines, the log is only
         made: somebody who follows a log sees what is printed only if the log was made before.
         """
-        container = container or self._first_container(namespace, pod)
-        folder = self.folder / "pods" / namespace / pod / container
+        found = self.call("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}")
+        container = container or found["spec"]["containers"][0]["name"]
+        folder = self.folder / "pods" / found["metadata"]["uid"] / container
         if not folder.exists():
-            self._make_logs(namespace, pod, container, folder)
+            self._make_log(found, folder)
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
         text = "".join(f"{stamp} stdout F {line}\n" for line in lines)
         with (folder / ("previous.log" if previous else "current.log")).open("a") as file:
@@ -254,7 +241,7 @@ class ControlPlane:
         path += "/persistentvolumeclaims"
         claims = [claim for claim in self.call("GET", path)["items"] if claim["status"]["phase"] == "Pending"]
         for claim in claims:
-            self.call("POST", "/api/v1/persistentvolumes", _volume_for(claim))
+            self.call("POST", "/api/v1/persistentvolumes", volume_for(claim))
         wanted = {claim["metadata"]["uid"] for claim in claims}
 
         def bound() -> bool:
@@ -272,7 +259,8 @@ class ControlPlane:
         A watch counts when it begins. Needs `audit`. An event has `verb`, `requestURI`, `user`, `objectRef`,
         `responseStatus` and more.
         """
-        for line in (self.folder / "audit.log").read_text().splitlines():
+        # What comes after the last end of a line is still being written.
+        for line in (self.folder / "audit.log").read_text().split("\n")[:-1]:
             event = json.loads(line)
             watching = event["verb"] == "watch" or "follow=true" in event["requestURI"]
             counts = event["stage"] == ("ResponseStarted" if watching else "ResponseComplete")
@@ -282,29 +270,34 @@ class ControlPlane:
     # -- how it is made ---------------------------------------------------------------------------------------------
 
     def _write_files(self) -> None:
-        self._authority = Authority(self.folder / "pki")
+        self._authority = authority = Authority(self.folder / "pki")
         hosts = [ADDRESS, "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
-        self._serving = self._authority.server("server", hosts)
-        self._account_keys = self._authority.signing_pair("service-accounts")
-        self._kubelet_client = self._authority.client("kubelet-client", "kube-apiserver", ["system:masters"])
-        self._admin = self._authority.client("admin", "admin", ["system:masters"])
+        self._commands = Commands(
+            folder=self.folder,
+            ports=Ports.free(),
+            audit=self.audit,
+            authority=authority,
+            serving=authority.server("server", hosts),
+            account_keys=authority.signing_pair("service-accounts"),
+            kubelet_client=authority.client("kubelet-client", "kube-apiserver", [EVERYTHING]),
+        )
+        self._admin = authority.client("admin", "admin", [EVERYTHING])
         for name in ("admin", "kube-controller-manager", "kube-scheduler", "kwok"):
-            user = name if name in ("admin", "kwok") else f"system:{name}"
-            pair = self._authority.client(name, user, ["system:masters"])
-            self._kubeconfig(name, _certificate_user(pair))
+            self._kubeconfig(name, _certificate_user(authority.client(name, name, [EVERYTHING])))
         (self.folder / "pods").mkdir()
         empty = self.folder / "pods" / "empty.log"
         empty.touch()
         configuration = "\n---\n".join(json.dumps(document) for document in stages.documents(empty))
         (self.folder / "kwok.yaml").write_text(configuration)
-        (self.folder / "audit-policy.yaml").write_text(
-            json.dumps({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Metadata"}]})
-        )
+        policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Metadata"}]}
+        (self.folder / "audit-policy.yaml").write_text(json.dumps(policy))
 
-    def _start_all(self) -> None:
-        for name, arguments in self._arguments().items():
+    def _make_programs(self) -> None:
+        for name, arguments in self._commands.arguments().items():
             command = [self._built.path(name), *arguments, *self._extra.get(name, ())]
             self._programs[name] = Program(command, self.folder / f"{name}.log", self._spawner)
+
+    def _start_all(self) -> None:
         self.start("etcd")
         self.start("kube-apiserver")
         for name in ("kube-controller-manager", "kube-scheduler"):
@@ -316,89 +309,10 @@ class ControlPlane:
         self._wait("the nodes", self._nodes_are_ready)
         self._wait("the default service account", self._has_default_account)
 
-    def _arguments(self) -> dict[str, list[str]]:
-        return {
-            "etcd": self._etcd_arguments(),
-            "kube-apiserver": self._api_server_arguments(),
-            "kube-controller-manager": [
-                *self._component_arguments("kube-controller-manager", self._ports.controllers),
-                f"--root-ca-file={self.ca}",
-                f"--service-account-private-key-file={self._account_keys.private}",
-                "--pvclaimbinder-sync-period=1s",
-            ],
-            "kube-scheduler": self._component_arguments("kube-scheduler", self._ports.scheduler),
-            "kwok": [
-                f"--kubeconfig={self.folder / 'kwok.kubeconfig'}",
-                f"--config={self.folder / 'kwok.yaml'}",
-                f"--server-address={ADDRESS}:{self._ports.kubelet}",
-                f"--tls-cert-file={self._serving.public}",
-                f"--tls-private-key-file={self._serving.private}",
-                f"--node-ip={ADDRESS}",
-                "--manage-all-nodes",
-                "--enable-crds=Logs",
-                # Without leases a kwok that is started again takes its nodes at once.
-                "--node-lease-duration-seconds=0",
-            ],
-        }
-
-    def _etcd_arguments(self) -> list[str]:
-        peer = f"http://{ADDRESS}:{self._ports.etcd_peer}"
-        return [
-            f"--data-dir={self.folder / 'etcd'}",
-            f"--listen-client-urls={self.etcd}",
-            f"--advertise-client-urls={self.etcd}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}",
-            # What was written outlives the process; only a machine that loses power would lose it.
-            "--unsafe-no-fsync",
-        ]
-
-    def _api_server_arguments(self) -> list[str]:
-        arguments = [
-            f"--etcd-servers={self.etcd}",
-            f"--bind-address={ADDRESS}",
-            f"--advertise-address={ADDRESS}",
-            f"--secure-port={self._ports.api}",
-            f"--tls-cert-file={self._serving.public}",
-            f"--tls-private-key-file={self._serving.private}",
-            f"--client-ca-file={self.ca}",
-            "--authorization-mode=Node,RBAC",
-            f"--kubelet-certificate-authority={self.ca}",
-            f"--kubelet-client-certificate={self._kubelet_client.public}",
-            f"--kubelet-client-key={self._kubelet_client.private}",
-            "--kubelet-preferred-address-types=InternalIP",
-            "--service-account-issuer=https://kubernetes.default.svc",
-            f"--service-account-key-file={self._account_keys.public}",
-            f"--service-account-signing-key-file={self._account_keys.private}",
-            "--service-cluster-ip-range=10.96.0.0/16",
-            # An endpoint of the kubernetes service may not be a loopback address.
-            "--endpoint-reconciler-type=none",
-            f"--cert-dir={self.folder / 'pki'}",
-            # By default stop() would take a minute, because the watches of the controllers never end.
-            "--shutdown-watch-termination-grace-period=1s",
-        ]
-        if self.audit:
-            arguments += [
-                f"--audit-policy-file={self.folder / 'audit-policy.yaml'}",
-                f"--audit-log-path={self.folder / 'audit.log'}",
-            ]
-        return arguments
-
-    def _component_arguments(self, name: str, port: int) -> list[str]:
-        return [
-            f"--kubeconfig={self.folder / f'{name}.kubeconfig'}",
-            f"--bind-address={ADDRESS}",
-            f"--secure-port={port}",
-            f"--tls-cert-file={self._serving.public}",
-            f"--tls-private-key-file={self._serving.private}",
-            "--leader-elect=false",
-        ]
-
     def _make_objects(self) -> None:
         definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
         self.call("POST", definitions, yaml.safe_load((stages.TEMPLATES / "logs-crd.yaml").read_text()))
-        self.call("POST", "/apis/storage.k8s.io/v1/storageclasses", _storage_class())
+        self.call("POST", "/apis/storage.k8s.io/v1/storageclasses", storage_class())
         for number in range(self.nodes):
             self.add_node(f"node-{number}")
 
@@ -416,54 +330,30 @@ class ControlPlane:
         path.write_text(json.dumps(document))
         return path
 
-    def _first_container(self, namespace: str, pod: str) -> str:
-        answer = self.call("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}")
-        return str(answer["spec"]["containers"][0]["name"])
-
-    def _make_logs(self, namespace: str, pod: str, container: str, folder: Path) -> None:
-        """The files, and the object that tells kwok of them; and waits until kwok knows."""
+    def _make_log(self, pod: Mapping[str, Any], folder: Path) -> None:
+        """The files, and the object that tells kwok of them; and waits until kwok has read it."""
         folder.mkdir(parents=True)
-        for name in ("current.log", "previous.log"):
-            (folder / name).touch()
-        containers = sorted(path for path in folder.parent.iterdir())
-        logs = [
-            {
-                "containers": [path.name],
-                "logsFile": str(path / "current.log"),
-                "previousLogsFile": str(path / "previous.log"),
-            }
-            for path in containers
-        ]
-        body = {
-            "apiVersion": "kwok.x-k8s.io/v1alpha1",
-            "kind": "Logs",
-            "metadata": {"name": pod, "namespace": namespace},
-            "spec": {"logs": logs},
-        }
-        path = f"/apis/kwok.x-k8s.io/v1alpha1/namespaces/{namespace}/logs"
-        if len(containers) == 1:
-            self.call("POST", path, body)
-        else:
-            self.call("PATCH", f"{path}/{pod}", {"spec": body["spec"]}, headers=MERGE_PATCH)
-        # Only the file of this pod can have a previous log: without it kwok still reads the empty one.
-        url = f"https://{ADDRESS}:{self._ports.kubelet}/containerLogs/{namespace}/{pod}/{container}"
-        self._wait("the log", lambda: _answers(url, previous="true"))
+        (folder / "current.log").touch()
+        sign = str(uuid.uuid4())
+        (folder / "previous.log").write_text(f"2000-01-01T00:00:00.000000000Z stdout F {sign}\n")
+        body = logs(pod, sorted(folder.parent.iterdir()))
+        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+        path = f"/apis/kwok.x-k8s.io/v1alpha1/namespaces/{namespace}/logs/{name}"
+        self.call("PATCH", f"{path}?fieldManager=tests&force=true", body, headers=APPLY)
+        kubelet = f"https://{ADDRESS}:{self._commands.ports.kubelet}"
+        url = f"{kubelet}/containerLogs/{namespace}/{name}/{folder.name}?previous=true"
+        self._wait("the log", lambda: sign in (_answer(url) or ""))
+        (folder / "previous.log").write_text("")
 
     # -- waiting ----------------------------------------------------------------------------------------------------
 
     def _wait_for(self, program: str) -> None:
-        url = {
-            "etcd": f"{self.etcd}/health",
-            "kube-apiserver": f"{self.server}/readyz",
-            "kube-controller-manager": f"https://{ADDRESS}:{self._ports.controllers}/healthz",
-            "kube-scheduler": f"https://{ADDRESS}:{self._ports.scheduler}/healthz",
-            "kwok": f"https://{ADDRESS}:{self._ports.kubelet}/healthz",
-        }[program]
+        url = self._commands.health()[program]
 
         def answers() -> bool:
             if not self.alive(program):
                 raise ControlPlaneError(f"{program} ended.\n{self.log(program)}")
-            return _answers(url)
+            return _answer(url) is not None
 
         self._wait(program, answers)
 
@@ -471,61 +361,42 @@ class ControlPlane:
         deadline = time.monotonic() + seconds
         while not is_there():
             if time.monotonic() > deadline:
-                logs = "\n".join(f"== {name}\n{self.log(name, 10)}" for name in self._programs)
-                raise ControlPlaneError(f"{what}: nothing for {seconds:.0f} s.\n{logs}")
+                ends = "\n".join(f"== {name}\n{self.log(name, 10)}" for name in self._programs)
+                raise ControlPlaneError(f"{what}: nothing for {seconds:.0f} s.\n{ends}")
             time.sleep(0.05)
 
     def _nodes_are_ready(self) -> bool:
         """To be scheduled to: the taint of a node that is new is taken away by the controllers."""
-        nodes = self.call("GET", "/api/v1/nodes")["items"]
-        return len(nodes) >= self.nodes and not any(node["spec"].get("taints") for node in nodes)
+        found = self.call("GET", "/api/v1/nodes")["items"]
+        return len(found) >= self.nodes and not any(item["spec"].get("taints") for item in found)
 
     def _has_default_account(self) -> bool:
         return self.client.get("/api/v1/namespaces/default/serviceaccounts/default").is_success
 
 
-def _free_ports(count: int) -> list[int]:
-    """Consecutive ones, at random, so that control planes that start together hardly ever meet."""
-    while True:
-        first = random.randrange(PORTS.start, PORTS.stop, count)
-        ports = list(range(first, first + count))
-        if all(_is_free(port) for port in ports):
-            return ports
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as candidate:
-        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            candidate.bind((ADDRESS, port))
-        except OSError:
-            return False
-    return True
-
-
 def _fast_folder() -> str | None:
     """In memory, where there is room: etcd writes much."""
-    memory = Path("/dev/shm")  # the usual place; nothing is kept there
-    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30:
-        return str(memory)
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2**30:
+        return str(MEMORY)
     return None
 
 
 def _remove_left_overs() -> None:
     """The folders of control planes whose tests were killed: those cannot tidy up themselves."""
-    for parent in {_fast_folder() or tempfile.gettempdir(), tempfile.gettempdir()}:
-        for folder in Path(parent).glob(f"{PREFIX}*"):
+    for parent in (MEMORY, Path(tempfile.gettempdir())):
+        for folder in parent.glob(f"{PREFIX}*"):
             owner = folder.name.removeprefix(PREFIX).split("-")[0]
             if owner.isdigit() and not Path(f"/proc/{owner}").exists():
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _answers(url: str, **query: str) -> bool:
-    """Whether there is a good answer. Whose it is does not matter here, so certificates are not looked at."""
+def _answer(url: str) -> str | None:
+    """A good answer, or None. Whose it is does not matter here, so certificates are not looked at."""
     try:
-        return httpx.get(url, params=query, verify=_unverified(), timeout=5, trust_env=False).is_success
+        answer = httpx.get(url, verify=_unverified(), timeout=5, trust_env=False)
     except httpx.HTTPError:
-        return False
+        return None
+    return answer.text if answer.is_success else None
 
 
 def _unverified() -> ssl.SSLContext:
@@ -541,72 +412,3 @@ def _certificate_user(pair: Pair) -> dict[str, str]:
 
 def _base64(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower())
-
-
-def _node(name: str, capacity: Capacity, port: int) -> dict[str, Any]:
-    offered = {"cpu": capacity.cpu, "memory": capacity.memory, "pods": str(capacity.pods)}
-    offered["ephemeral-storage"] = "100Gi"
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {
-            "name": name,
-            "labels": {
-                "kubernetes.io/hostname": name,
-                "kubernetes.io/os": "linux",
-                "kubernetes.io/arch": "amd64",
-            },
-        },
-        "status": {
-            "capacity": offered,
-            "allocatable": offered,
-            "addresses": [
-                {"type": "InternalIP", "address": ADDRESS},
-                {"type": "Hostname", "address": name},
-            ],
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
-        },
-    }
-
-
-def _storage_class() -> dict[str, Any]:
-    """The default one. Its volumes come from bind_volumes()."""
-    return {
-        "apiVersion": "storage.k8s.io/v1",
-        "kind": "StorageClass",
-        "metadata": {
-            "name": STORAGE_CLASS,
-            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
-        },
-        "provisioner": "flowstead.test/volumes",
-    }
-
-
-def _volume_for(claim: Mapping[str, Any]) -> dict[str, Any]:
-    """As a provisioner makes it: for this claim and no other."""
-    metadata, spec = claim["metadata"], claim["spec"]
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": f"pvc-{metadata['uid']}"},
-        "spec": {
-            "accessModes": spec["accessModes"],
-            "capacity": {"storage": spec["resources"]["requests"]["storage"]},
-            "storageClassName": spec.get("storageClassName", ""),
-            "volumeMode": spec.get("volumeMode", "Filesystem"),
-            "persistentVolumeReclaimPolicy": "Retain",
-            "claimRef": {
-                "apiVersion": "v1",
-                "kind": "PersistentVolumeClaim",
-                "namespace": metadata["namespace"],
-                "name": metadata["name"],
-                "uid": metadata["uid"],
-            },
-            # Nothing is ever written there: no container runs.
-            "hostPath": {"path": f"/var/lib/flowstead-test/{metadata['uid']}"},
-        },
-    }

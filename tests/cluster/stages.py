@@ -24,7 +24,7 @@ from typing import Any
 
 FATE = "flowstead.test/fate"
 TEMPLATES = Path(__file__).parent / "kwok"
-HEARTBEAT_MS = 10_000
+HEARTBEAT_MS = 3_000
 
 # In jq, which kwok selects with.
 _FATE = f"""
@@ -44,9 +44,10 @@ def wish: fate as $fate |
   elif $fate == "crash" or $fate == "oom" or ($fate | startswith("exit-")) then "end"
   elif ($fate | startswith("restart-")) and ($fate[8:] | tonumber) > count then "restart"
   else "run" end;
+def is_ready: any(.status.conditions[]?; .type == "Ready" and .status == "True");
 def state: .status.containerStatuses[0] as $container |
   if $container == null then "new"
-  elif $container.state.running then (if $container.ready then "ready" else "unready" end)
+  elif $container.state.running then (if is_ready then "ready" else "unready" end)
   elif $container.state.terminated then (if count == 0 then "ended-once" else "ended" end)
   else ($container.state.waiting.reason // "creating") end;
 wish + " " + state

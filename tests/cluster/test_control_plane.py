@@ -15,7 +15,8 @@ import pytest
 
 from tests.cluster.control_plane import Capacity, ControlPlane
 
-pytestmark = pytest.mark.cluster
+# All of it is about the control plane of the tests' own.
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("control_plane")]
 
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
 IMAGE = "node-red:4"

@@ -9,14 +9,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench.cluster.installation import Installation
 from tests.bench.report import Report, Table
 from tests.cluster.build import programs
 from tests.cluster.control_plane import Capacity, ControlPlane
+from tests.cluster.installation import Installation
 from tests.e2e.product import ROOT
 
 SPAWNER_REQUIREMENTS = ROOT / "requirements" / "bench.txt"
 PODS_A_NODE = 250
+ROWS = "tests.bench.cluster.rows"
 LIMIT_SECONDS = 1800.0
 
 
@@ -50,10 +51,10 @@ def plane_for(count: int) -> ControlPlane:
 
 
 def _flowstead(count: int) -> tuple[float, float]:
-    with plane_for(count) as plane, Installation(plane) as installation:
+    with plane_for(count) as plane, Installation(plane.kubeconfig) as installation:
         installation.start()
         began = time.perf_counter()
-        installation.rows(f"make(0, {count})")
+        installation.call(ROWS, f"make(0, {count})")
         seconds = installation.wait_until_running(count) - began
         asked = sum(event["verb"] in ("patch", "create") for event in plane.requests("flowstead"))
         of_tenants = 6 * (-(-count // 20))
@@ -64,10 +65,10 @@ def _kubectl(count: int) -> float:
     with (
         tempfile.TemporaryDirectory() as folder,
         plane_for(count) as plane,
-        Installation(plane) as installation,
+        Installation(plane.kubeconfig) as installation,
     ):
-        installation.rows(f"make(0, {count})")
-        installation.rows(f"write_manifests({folder!r})")
+        installation.call(ROWS, f"make(0, {count})")
+        installation.call(ROWS, f"write_manifests({folder!r})")
         began = time.perf_counter()
         for part in ("tenants", "instances"):
             plane.kubectl("apply", "--server-side", "-f", f"{folder}/{part}")

@@ -4,10 +4,10 @@ import time
 from typing import Any
 
 from tests.bench import processes
-from tests.bench.cluster.creating import plane_for
-from tests.bench.cluster.installation import Installation
+from tests.bench.cluster.creating import ROWS, plane_for
 from tests.bench.report import Report, Table
 from tests.cluster.control_plane import ControlPlane
+from tests.cluster.installation import Installation
 
 STEPS = (1, 5, 10)
 REST_SECONDS = 300.0
@@ -18,12 +18,12 @@ def measure(count: int) -> Report:
     """At ``count`` instances, five and ten times as many, one after the other in one cluster."""
     figures: list[dict[str, Any]] = []
     repaired = 0.0
-    with plane_for(count * STEPS[-1]) as plane, Installation(plane) as installation:
+    with plane_for(count * STEPS[-1]) as plane, Installation(plane.kubeconfig) as installation:
         installation.start()
         there = 0
         for step in STEPS:
             began = time.perf_counter()
-            installation.rows(f"make({there}, {count * step})")
+            installation.call(ROWS, f"make({there}, {count * step})")
             there = count * step
             seconds = installation.wait_until_running(there) - began
             if step == STEPS[0]:

@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Self
 
 from deploy.local import keys
-from tests.cluster.control_plane import ControlPlane
 from tests.e2e.product import ROOT
 
 DOMAIN = "instances.example.com"
@@ -22,21 +21,21 @@ LIMIT_SECONDS = 3600.0
 
 
 class Installation:
-    """Its rows are made by ``rows.py`` in a process of its own, as the portal is another one."""
+    """``settings`` are further variables of the environment."""
 
-    def __init__(self, plane: ControlPlane, resync_seconds: int = 300) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="flowstead-bench-"))
+    def __init__(self, kubeconfig: Path, **settings: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="flowstead-installation-"))
         self.reconciler: subprocess.Popen[bytes] | None = None
         self._environment = {
             "PATH": os.environ["PATH"],
             "DATA_DIR": str(self.folder),
-            "KUBECONFIG": str(plane.kubeconfig),
+            "KUBECONFIG": str(kubeconfig),
             "FLOWSTEAD_DRIVER": "kubernetes",
             "FLOWSTEAD_DOMAIN": DOMAIN,
             "FLOWSTEAD_URL": f"http://portal.{DOMAIN}",
             "FLOWSTEAD_INTERNAL_URL": "http://portal.flowstead.svc",
-            "RECONCILER_RESYNC_SECONDS": str(resync_seconds),
             "TENANT_INSTANCES": "1000",
+            **settings,
         }
 
     def __enter__(self) -> Self:
@@ -59,11 +58,9 @@ class Installation:
             raise RuntimeError(ended.stderr[-2000:])
         return ended.stdout
 
-    def rows(self, call: str) -> str:
-        """Run a function of ``rows.py``, such as ``make(1000)``."""
-        return self.manage(
-            "shell", "--no-imports", "-c", f"from tests.bench.cluster import rows; rows.{call}"
-        )
+    def call(self, module: str, call: str) -> str:
+        """Call a function of a module beside the product's own, such as ``make(0, 20)``."""
+        return self.manage("shell", "--no-imports", "-c", f"from {module} import *; {call}")
 
     def start(self) -> None:
         with (self.folder / "reconciler.log").open("ab") as log:
