@@ -53,6 +53,7 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]
 @admin.register(Tenant)
 class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     form = TenantForm
+    fields = ["slug", "name", "max_instances", "max_cpu", "max_memory", "max_disk"]
     list_display = [
         "slug",
         "name",
