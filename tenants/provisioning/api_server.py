@@ -109,10 +109,13 @@ class Stream:
     def __iter__(self) -> Iterator[bytes]:
         """Raises ``DriverError`` where the connection breaks; ends where the server ends it."""
         rest = b""
-        with _as_no_answer():
-            for chunk in self._response.stream(amt=64 * 1024):
-                *lines, rest = (rest + chunk).split(b"\n")
-                yield from lines
+        try:
+            with _as_no_answer():
+                for chunk in self._response.stream(amt=64 * 1024):
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    yield from lines
+        except AttributeError as error:  # closed by another thread in this very moment
+            raise DriverError("The connection was closed.", reason="no_answer") from error
         if rest:
             yield rest
 

@@ -98,19 +98,24 @@ class KubernetesDriver:
         return pod_logs.lines(self._api, path, pods, tail=tail, follow=follow, stop=stop)
 
     def _look_at(self, spec: InstanceSpec, found: Found) -> Observation:
-        deployment = self._deployment(spec)
+        deployment = self._deployment(spec, found)
         pods = [] if deployment is None and _is_orphaned(found) else found.get(POD, [])
         seen = symptoms.read(deployment, pods)
         if seen.state == State.STARTING and not seen.reason:
             return symptoms.read(deployment, pods, self._warnings_of(spec.id, pods))
         return seen
 
-    def _deployment(self, spec: InstanceSpec) -> Object | None:
-        return self._mirror.get(DEPLOYMENT, namespace_of(spec.tenant, self._cluster), object_name(spec))
+    def _deployment(self, spec: InstanceSpec, found: Found) -> Object | None:
+        """Where it should be, or where other settings had it: there it runs on until it is removed."""
+        place = (namespace_of(spec.tenant, self._cluster), object_name(spec))
+        return self._mirror.get(DEPLOYMENT, *place) or next(iter(found.get(DEPLOYMENT, [])), None)
 
     def _drift(self, spec: InstanceSpec, seen: Observation, found: Found) -> list[str]:
-        """Nothing while it is on its way to something else: then the plan renews everything anyway."""
-        if spec.retired or seen.state == State.STOPPING or seen.digest not in ("", spec.digest()):
+        """Nothing while it is on its way to something else: then the plan renews everything anyway. What
+        stays off is on no way, and its variables have to be those of now: some may have been secrets."""
+        stays_off = not spec.power and seen.state == State.STOPPED
+        has_changed = seen.digest not in ("", spec.digest())
+        if spec.retired or seen.state == State.STOPPING or (has_changed and not stays_off):
             return []
         of_instance = instance_objects(spec, self._cluster)
         wanted = [*tenant_objects(spec, self._cluster), *of_instance]
@@ -198,22 +203,30 @@ class KubernetesDriver:
         of_tenant = tenant_objects(spec, self._cluster)
         if not all(_is_as_wanted(manifest, self._live(manifest)) for manifest in of_tenant):
             with self._making_tenants:  # instances of one tenant are often made at the same time
-                self._apply_all(of_tenant)
+                _require_gone(self._apply_all(of_tenant))
         of_instance = instance_objects(spec, self._cluster)
-        self._apply_all(of_instance)
+        ending = self._apply_all(of_instance)
         for live in self._strays(of_instance, self._mirror.of_instance(spec.id)):
             self._delete(kind_of(live), live)
+        _require_gone(ending)
 
-    def _apply_all(self, wanted: list[Object]) -> None:
-        ending = ""
+    def _apply_all(self, wanted: list[Object]) -> list[Object]:
+        """Answers what has to wait for an end. The rest does not: a disk goes only after its pod."""
+        ending = []
         for manifest in wanted:
             live = self._live(manifest)
-            if _is_ending(live):
-                ending = ending or _title(manifest)  # a disk goes only after its pod, so the rest goes on
+            if _is_ending(live) or self._runs_elsewhere(manifest):
+                ending.append(manifest)
             elif not _is_as_wanted(manifest, live):
                 self._apply(manifest, live)
-        if ending:
-            raise DriverError(f"{ending} is still being removed.", reason="being_removed")
+        return ending
+
+    def _runs_elsewhere(self, manifest: Object) -> bool:
+        """Whether there is another process, which would write the same flows."""
+        if kind_of(manifest) != DEPLOYMENT:
+            return False
+        found = self._mirror.of_instance(_instance_of(manifest)).get(DEPLOYMENT, [])
+        return any(key_of(live) != key_of(manifest) for live in found)
 
     def _apply(self, manifest: Object, live: Object | None) -> None:
         kind = kind_of(manifest)
@@ -313,7 +326,8 @@ class _Waiting:
 def _is_orphaned(found: Found) -> bool:
     """Whether its Deployment was taken away from above its pods. They run on, and the next one adopts
     them."""
-    return any(not _has_controller(live) and not _is_ending(live) for live in found.get(REPLICA_SET, []))
+    left_behind = [*found.get(REPLICA_SET, []), *found.get(POD, [])]
+    return any(not _has_controller(live) and not _is_ending(live) for live in left_behind)
 
 
 def _with_drift(seen: Observation, drift: list[str]) -> Observation:
@@ -349,6 +363,11 @@ def _propagation(kind: Kind) -> str:
 
 def _is_ending(live: Object | None) -> bool:
     return live is not None and "deletionTimestamp" in live["metadata"]
+
+
+def _require_gone(ending: list[Object]) -> None:
+    if ending:
+        raise DriverError(f"{_title(ending[0])} is still being removed.", reason="being_removed")
 
 
 def _instance_of(thing: Object) -> str:

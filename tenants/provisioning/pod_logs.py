@@ -1,6 +1,7 @@
 """What an instance printed: the log of its pod, with the run before where the process was started anew."""
 
-from collections.abc import Generator, Iterator
+import re
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
@@ -11,7 +12,10 @@ from tenants.provisioning.driver import DriverError
 from tenants.provisioning.kinds import POD
 from tenants.provisioning.pods import CONTAINER
 
-NOTHING_YET = (400, 404)  # it is waiting to start, has no run before, or has gone
+NOTHING_YET = (204, 400, 404)  # it has no node, is waiting to start, has no run before, or has gone
+SILENCE_SECONDS = 60  # then whoever follows asks anew: a dead connection is as silent as a quiet process
+
+_STAMPED = re.compile(rb"(\d{4}-\d\d-\d\dT\S+) ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +28,47 @@ class Run:
     restarts: int
 
 
+@dataclass(slots=True)
+class _Place:
+    """How far the log of a run has been read: to the line with this time stamp, which every line has
+    of its own. So it is read on where it was cut off, with no line twice and none left out."""
+
+    stamp: bytes = b""
+
+    def text(self, line: bytes) -> str:
+        """A line without its stamp, which is where the log has been read to now."""
+        stamp = _stamp(line)
+        self.stamp = stamp or self.stamp
+        return line[len(stamp) + 1 if stamp else 0 :].decode(errors="replace")
+
+    def rest(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """Those that come after this place."""
+        stamp = self.stamp
+        return (line for line in lines if not _stamp(line) or _stamp(line) > stamp)
+
+
+def _stamp(line: bytes) -> bytes:
+    """Empty where it is not a line of the process: a node tells its own trouble in between."""
+    found = _STAMPED.match(line)
+    return found[1] if found else b""
+
+
 def lines(api: ApiServer, path: str, selector: str, *, tail: int, follow: bool, stop: Event) -> Iterator[str]:
     """As ``Driver.logs`` promises. ``path`` and ``selector`` find the pods of one instance."""
-    run = newest_run(api, path, selector)
-    if run and tail:
-        yield from _last(api, run, tail, and_current=not follow)
-    if not follow:
+    if not tail and not follow:
         return
-    known = tail
-    while not stop.is_set():
-        if run:
-            yield from _follow(api, run, known, stop)
+    run = newest_run(api, path, selector)
+    place = _Place()
+    if run:
+        yield from _last(api, run, tail, place)
+    while follow and not stop.is_set():
+        if run and place.stamp:  # before its first line a log does not even answer who follows it
+            yield from _follow(api, run, place, stop)
         following = yield from _next_run(api, path, selector, stop)
-        # A run that began while somebody looks is shown whole; one that was cut off goes on.
-        known = 0 if following == run else -1
-        run = following
+        if following != run:
+            run, place = following, _Place()
+        if run and not place.stamp:  # it began while somebody looks: it is shown whole
+            yield from _lines(api, run, {}, place)
 
 
 def newest_run(api: ApiServer, path: str, selector: str) -> Run | None:
@@ -56,41 +86,40 @@ def _restarts(pod: Object) -> int:
     return next((int(one["restartCount"]) for one in statuses if one["name"] == CONTAINER), 0)
 
 
-def _last(api: ApiServer, run: Run, tail: int, *, and_current: bool) -> Iterator[str]:
-    current = list(_lines(api, run, tail, previous=False))
+def _last(api: ApiServer, run: Run, tail: int, place: _Place) -> Iterator[str]:
+    current = list(_lines(api, run, {"tailLines": str(max(tail, 1))}, place))
     missing = tail - len(current)
     if missing > 0 and run.restarts:
-        yield from _lines(api, run, missing, previous=True)
-    if and_current:
-        yield from current
+        yield from _lines(api, run, {"tailLines": str(missing), "previous": "true"}, _Place())
+    yield from current[:tail]
 
 
-def _lines(api: ApiServer, run: Run, tail: int, *, previous: bool) -> Iterator[str]:
-    stream = _open(api, run, {"tailLines": str(tail), "previous": str(previous).lower()}, silence=30)
+def _lines(api: ApiServer, run: Run, query: dict[str, str], place: _Place) -> Iterator[str]:
+    stream = _open(api, run, query, silence=30)
     if stream:
-        yield from (line.decode(errors="replace") for line in stream)
+        yield from map(place.text, stream)
 
 
-def _open(api: ApiServer, run: Run, query: dict[str, str], silence: float | None) -> Stream | None:
+def _open(api: ApiServer, run: Run, query: dict[str, str], silence: float) -> Stream | None:
     try:
         path = f"{POD.path(run.namespace, run.pod)}/log"
-        return api.stream(path, {"container": CONTAINER, **query}, silence)
+        return api.stream(path, {"container": CONTAINER, "timestamps": "true", **query}, silence)
     except Refusal as error:
         if error.status in NOTHING_YET:
             return None
         raise
 
 
-def _follow(api: ApiServer, run: Run, tail: int, stop: Event) -> Iterator[str]:
-    """The last ``tail`` lines (all where it is negative) and those that come, until the run ends. A
-    thread reads, so that silence can be told from the end."""
-    query = {"follow": "true"} | ({"tailLines": str(tail)} if tail >= 0 else {})
-    stream = _open(api, run, query, silence=None)
+def _follow(api: ApiServer, run: Run, place: _Place, stop: Event) -> Iterator[str]:
+    """The lines that come after this place, until the run ends. A thread reads, so that silence can be
+    told from the end."""
+    query = {"follow": "true", "sinceTime": place.stamp.decode()}
+    stream = _open(api, run, query, SILENCE_SECONDS)
     if stream is None:
         return
-    queue: Queue[str | None] = Queue(maxsize=1000)
+    queue: Queue[bytes | None] = Queue(maxsize=1000)
     left = Event()
-    Thread(target=_read, args=(stream, queue, left), daemon=True).start()
+    Thread(target=_read, args=(place.rest(stream), queue, left), daemon=True).start()
     try:
         while not stop.is_set():
             try:
@@ -100,20 +129,20 @@ def _follow(api: ApiServer, run: Run, tail: int, stop: Event) -> Iterator[str]:
                 continue
             if line is None:
                 return
-            yield line
+            yield place.text(line)
     finally:
         left.set()
         stream.close()
 
 
-def _read(stream: Stream, queue: Queue[str | None], left: Event) -> None:
+def _read(source: Iterator[bytes], queue: Queue[bytes | None], left: Event) -> None:
     with suppress(DriverError):  # cut off: whoever follows looks for the run anew
-        for line in stream:
-            _put(queue, line.decode(errors="replace"), left)
+        for line in source:
+            _put(queue, line, left)
     _put(queue, None, left)
 
 
-def _put(queue: Queue[str | None], line: str | None, left: Event) -> None:
+def _put(queue: Queue[bytes | None], line: bytes | None, left: Event) -> None:
     while not left.is_set():
         with suppress(Full):
             return queue.put(line, timeout=1)

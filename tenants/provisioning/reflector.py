@@ -29,6 +29,7 @@ FIRST_RETRY_SECONDS = 0.1
 LONGEST_RETRY_SECONDS = 30.0
 STEADY_SECONDS = 5.0  # a watch that lasted this long had worked
 WATCH_SECONDS = (240, 360)
+LIST_SECONDS = (2700, 3600)  # from one list to the next: until then an event that got lost stays unnoticed
 SILENT = "no_answer"
 
 
@@ -196,7 +197,8 @@ class Shelf:
 
 class Reflector:
     """Keeps a shelf like the cluster: list, then watch from there; after a broken connection the watch
-    goes on where it was, after a 410 everything is listed again.
+    goes on where it was, after a 410 everything is listed again, and so it is now and then, since no
+    watch shows that an event is missing.
 
     ``problem`` says why the shelf may not be like the cluster, as long as it may not. One broken
     connection is none: only when the next one fails too, nobody knows what happened meanwhile.
@@ -208,6 +210,7 @@ class Reflector:
         self._selector = selector
         self._shelf = shelf
         self._version = ""
+        self._list_at = 0.0
         self._stream: Stream | None = None
         self._watching_since: float | None = None
         self.problem: DriverError | None = DriverError("The cluster has not been listed yet.", reason=SILENT)
@@ -215,11 +218,13 @@ class Reflector:
 
     def run(self, stop: Event, told: Callable[[], None]) -> None:
         """Until ``stop`` is set. ``told`` is called whenever ``problem`` has changed."""
-        failures = 0
+        failures, error = 0, None
         while not stop.is_set():
+            # A list that is only due gives way where it fails: the watch alone still tells the news.
+            lists = not self._version or (error is None and time.monotonic() >= self._list_at)
             error, self._watching_since = None, None
             try:
-                if not self._version:
+                if lists:
                     self._list()
                 self._watch(stop, told)
             except Gone:
@@ -264,6 +269,7 @@ class Reflector:
             objects |= {key_of(item): Packed.of(self._shelf.kind, item) for item in page["items"]}
         self._shelf.listed(objects, int(version))
         self._version = version  # not before: a list that broke off has to be asked for again
+        self._list_at = time.monotonic() + random.uniform(*LIST_SECONDS)
 
     def _watch(self, stop: Event, told: Callable[[], None]) -> None:
         seconds = random.randint(*WATCH_SECONDS)

@@ -5,15 +5,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import urllib3
 from kubernetes import client, config
 
+_END = b"0\r\n\r\n"
+_HALF_A_LINE = b'14\r\n{"type":"MODIFIED","\r\n'
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "host", "keep-alive"}
 
 
@@ -31,8 +33,16 @@ class Call:
         return self.query.get("watch") == "true"
 
     @property
+    def is_list(self) -> bool:
+        return "labelSelector" in self.query and not self.is_watch
+
+    @property
     def is_change(self) -> bool:
         return self.method != "GET"
+
+    @property
+    def target(self) -> str:
+        return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
 
     def __str__(self) -> str:
         return f"{self.number}: {self.method} {self.path}{' (watch)' if self.is_watch else ''}"
@@ -54,9 +64,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Lose:
-    """The connection ends without an answer: before the API server has heard of the request, or after."""
+    """The connection ends without an answer: before the API server has heard of the request, or after.
+    What is to happen in that very moment is ``then``."""
 
     after: bool
+    then: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Delay:
+    """The connection ends without an answer, and the request is still on its way: until ``deliver``."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +83,23 @@ class Wait:
     seconds: float
 
 
-Fate = Answer | Lose | Wait | None
+@dataclass(frozen=True)
+class Instead:
+    """The request reaches the API server with another query."""
+
+    query: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """How the API server answered: its status, and its warning where there was one."""
+
+    call: Call
+    status: int
+    warning: str
+
+
+Fate = Answer | Instead | Lose | Delay | Wait | None
 Rule = Callable[[Call], Fate]
 Filter = Callable[[Call, Mapping[str, Any]], bool]
 
@@ -83,8 +116,14 @@ class Proxy:
         self._host = configuration.host
         self._lock = threading.Lock()
         self._streams: set[urllib3.BaseHTTPResponse] = set()
+        self._ended: set[urllib3.BaseHTTPResponse] = set()
+        self._delayed: list[Callable[[], urllib3.BaseHTTPResponse | None]] = []
         self._silent = threading.Event()
+        self._view = ""
+        self._caught_up = threading.Event()
+        self._caught_up.set()
         self.calls: list[Call] = []
+        self.answers: list[Answered] = []
         self.rule: Rule = lambda _: None
         self.passes: Filter = lambda _call, _event: True
         self._server = _Server(("127.0.0.1", 0), _handler(self))
@@ -95,6 +134,7 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.catch_up()
         self.cut_watches()
         self._server.shutdown()
         self._server.server_close()
@@ -111,6 +151,33 @@ class Proxy:
         for stream in streams:
             with suppress(Exception):
                 stream.shutdown()  # type: ignore[attr-defined]
+
+    def end_watches(self) -> None:
+        """As the API server does it now and then: it says that this was the end."""
+        with self._lock:
+            self._ended |= self._streams
+        self.cut_watches()
+
+    def show(self, version: str) -> None:
+        """From now on lists are those of this resourceVersion, and watches tell nothing: the API server
+        that the driver talks to has fallen behind. Until ``catch_up``."""
+        self._view = version
+        self._caught_up.clear()
+
+    def catch_up(self) -> None:
+        """Watches tell what happened since."""
+        self._view = ""
+        self._caught_up.set()
+
+    def deliver(self) -> int:
+        """Requests that were delayed reach the API server now. Answers how many."""
+        with self._lock:
+            delayed, self._delayed = self._delayed, []
+        for send in delayed:
+            response = send()
+            if response is not None:
+                response.read()
+        return len(delayed)
 
     def fall_silent(self) -> None:
         """From now on every connection ends without an answer, until ``speak``."""
@@ -138,13 +205,23 @@ class Proxy:
             time.sleep(fate.seconds)
         if isinstance(fate, Answer):
             return _answer(handler, fate.status, fate.headers, fate.body)
-        if isinstance(fate, Lose) and not fate.after:
+        if isinstance(fate, Delay):
+            with self._lock:
+                self._delayed.append(lambda: self._forward(handler, call, body))
             return _hang_up(handler)
-        response = self._forward(handler, body)
+        if isinstance(fate, Lose) and not fate.after:
+            fate.then()
+            return _hang_up(handler)
+        if call.is_watch and not self._caught_up.is_set():
+            return self._watch_later(handler, call)
+        if isinstance(fate, Instead):
+            call = replace(call, query=fate.query)
+        response = self._forward(handler, self._of_view(call), body)
         if response is None:
             return _hang_up(handler)
         if isinstance(fate, Lose):
             response.read()
+            fate.then()
             return _hang_up(handler)
         if response.status == 200 and (call.is_watch or call.query.get("follow") == "true"):
             return self._stream(handler, call, response)
@@ -154,19 +231,36 @@ class Proxy:
 
     def _noted(self, handler: BaseHTTPRequestHandler) -> Call:
         parts = urlsplit(handler.path)
-        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         with self._lock:
             call = Call(len(self.calls) + 1, handler.command, parts.path, query)
             self.calls.append(call)
         return call
 
-    def _forward(self, handler: BaseHTTPRequestHandler, body: bytes) -> urllib3.BaseHTTPResponse | None:
+    def _of_view(self, call: Call) -> Call:
+        if not self._view or not call.is_list:
+            return call
+        query = {**call.query, "resourceVersion": self._view, "resourceVersionMatch": "Exact"}
+        return replace(call, query=query)
+
+    def _watch_later(self, handler: BaseHTTPRequestHandler, call: Call) -> None:
+        """A watch that is there and silent, until the view has caught up."""
+        _begin(handler, 200, {"Content-Type": "application/json"})
+        self._caught_up.wait()
+        response = self._forward(handler, call, b"")
+        if response is None or response.status != 200:
+            return _hang_up(handler)
+        self._stream(handler, call, response, has_begun=True)
+
+    def _forward(
+        self, handler: BaseHTTPRequestHandler, call: Call, body: bytes
+    ) -> urllib3.BaseHTTPResponse | None:
         headers = {name: text for name, text in handler.headers.items() if name.lower() not in HOP_BY_HOP}
         self._upstream.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
         try:
-            return self._upstream.rest_client.pool_manager.request(
-                handler.command,
-                f"{self._host}{handler.path}",
+            response = self._upstream.rest_client.pool_manager.request(
+                call.method,
+                f"{self._host}{call.target}",
                 body=body or None,
                 headers=headers,
                 preload_content=False,
@@ -174,24 +268,36 @@ class Proxy:
             )
         except urllib3.exceptions.HTTPError:
             return None
+        self.answers.append(Answered(call, response.status, response.headers.get("Warning", "")))
+        return response
 
     def _stream(
-        self, handler: BaseHTTPRequestHandler, call: Call, response: urllib3.BaseHTTPResponse
+        self,
+        handler: BaseHTTPRequestHandler,
+        call: Call,
+        response: urllib3.BaseHTTPResponse,
+        *,
+        has_begun: bool = False,
     ) -> None:
         with self._lock:
             self._streams.add(response)
         try:
-            _begin(handler, response.status, {"Content-Type": response.headers.get("Content-Type", "")})
+            if not has_begun:
+                _begin(handler, response.status, response.headers)
             for line in _lines(response):
                 if not call.is_watch or self.passes(call, json.loads(line)):
                     handler.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
                     handler.wfile.flush()
-            handler.wfile.write(b"0\r\n\r\n")
+            handler.wfile.write(_END)
         except (OSError, urllib3.exceptions.HTTPError, ValueError):
-            _hang_up(handler)
+            if response not in self._ended:
+                return _break_off(handler, call)
+            with suppress(OSError):
+                handler.wfile.write(_END)
         finally:
             with self._lock:
                 self._streams.discard(response)
+                self._ended.discard(response)
             response.close()
 
 
@@ -223,8 +329,7 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
 
 def _begin(handler: BaseHTTPRequestHandler, status: int, headers: Mapping[str, str]) -> None:
     handler.send_response_only(status)
-    for name, text in headers.items():
-        handler.send_header(name, text)
+    handler.send_header("Content-Type", headers.get("Content-Type", ""))
     handler.send_header("Transfer-Encoding", "chunked")
     handler.end_headers()
     handler.wfile.flush()
@@ -238,6 +343,14 @@ def _answer(handler: BaseHTTPRequestHandler, status: int, headers: Mapping[str, 
     handler.send_header("Content-Length", str(len(body)))
     handler.end_headers()
     handler.wfile.write(body)
+
+
+def _break_off(handler: BaseHTTPRequestHandler, call: Call) -> None:
+    if call.is_watch:
+        with suppress(OSError):
+            handler.wfile.write(_HALF_A_LINE)
+            handler.wfile.flush()
+    _hang_up(handler)
 
 
 def _hang_up(handler: BaseHTTPRequestHandler) -> None:

@@ -1,24 +1,38 @@
 """A cluster as one of the worlds of the drivers' contract suite."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 from kubernetes.client import Configuration
 
 from tenants.provisioning.api_server import ApiServer
 from tenants.provisioning.cluster import Cluster
 from tenants.provisioning.driver import DriverError
+from tenants.provisioning.kinds import Kind, kind_of
 from tenants.provisioning.kubernetes import KubernetesDriver
-from tenants.provisioning.manifests import INSTANCE, namespace_of
-from tenants.provisioning.spec import InstanceSpec
-from tests.cluster.control_plane import ControlPlane
+from tenants.provisioning.manifests import (
+    INSTALLATION,
+    INSTANCE,
+    instance_objects,
+    namespace_of,
+    tenant_objects,
+)
+from tenants.provisioning.plan import Verb, plan
+from tenants.provisioning.reflector import key_of
+from tenants.provisioning.spec import InstanceSpec, Observation, State
+from tests.cluster.control_plane import MERGE_PATCH, ControlPlane
 from tests.cluster.proxy import Proxy
-from tests.drivers.worlds import eventually
+from tests.drivers.worlds import do, eventually, instance
 
 REQUEST_SECONDS = 10
+
+Json = dict[str, Any]
 
 
 class KubernetesWorld:
@@ -32,20 +46,21 @@ class KubernetesWorld:
         self.cluster = replace(Cluster(installation=str(number), namespace_prefix=prefix), **changes)
         self.driver = self.another_driver()
 
-    def another_driver(self, seconds: float = REQUEST_SECONDS) -> KubernetesDriver:
-        """As the process makes one that starts anew: it knows nothing."""
+    def another_driver(self, seconds: float = REQUEST_SECONDS, **changes: Any) -> KubernetesDriver:
+        """As the process makes one that starts anew, maybe with other settings: it knows nothing."""
         configuration = Configuration()
         configuration.host = self.proxy.url
+        self.cluster = replace(self.cluster, **changes)
         return KubernetesDriver(ApiServer(configuration, seconds), self.cluster, seconds)
 
-    def restart_driver(self) -> None:
+    def restart_driver(self, **changes: Any) -> None:
         self.driver.close()
-        self.driver = self.another_driver()
+        self.driver = self.another_driver(**changes)
 
     def namespace(self, spec: InstanceSpec) -> str:
         return namespace_of(spec.tenant, self.cluster)
 
-    def pods(self, spec: InstanceSpec) -> list[dict[str, Any]]:
+    def pods(self, spec: InstanceSpec) -> list[Json]:
         path = f"/api/v1/namespaces/{self.namespace(spec)}/pods"
         found = self.plane.call("GET", f"{path}?labelSelector={INSTANCE}={spec.id}")["items"]
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
@@ -57,6 +72,70 @@ class KubernetesWorld:
 
     def set_fate(self, spec: InstanceSpec, fate: str | None) -> None:
         self.plane.set_fate(self.namespace(spec), self.pod(spec), fate)
+
+    # --- As a reconciler ----------------------------------------------------------------------------
+
+    def up(self, spec: InstanceSpec | None = None, **changes: Any) -> InstanceSpec:
+        """An instance that runs."""
+        spec = replace(spec, **changes) if spec else instance(**changes)
+        self.settle(spec, State.RUNNING)
+        return spec
+
+    def up_with_disk(self, spec: InstanceSpec) -> InstanceSpec:
+        """The disk first: a scheduler that has just turned a pod away may take minutes to look again."""
+        self.settle(replace(spec, power=False), State.STOPPED)
+        self.plane.bind_volumes(self.namespace(spec))
+        return self.up(spec)
+
+    def settle(self, spec: InstanceSpec, state: State, seconds: float = 15) -> Observation:
+        """Pass after pass, until it is in this state and nothing is left to do."""
+        return eventually(
+            lambda: self.one_pass(spec),
+            lambda seen: seen is not None and seen.state == state and not plan(spec, seen),
+            seconds,
+        )  # type: ignore[return-value]
+
+    def one_pass(self, spec: InstanceSpec) -> Observation | None:
+        """What was seen before it was acted on; None where the world did not answer, or not yet."""
+        try:
+            seen = self.driver.observe(spec)
+            for action in plan(spec, seen):
+                self.driver.apply(action, spec)
+        except DriverError as error:
+            if error.permanent:
+                raise
+            return None
+        return seen
+
+    def remove(self, spec: InstanceSpec) -> None:
+        self.settle(replace(spec, retired=True), State.ABSENT)
+
+    # --- As somebody with kubectl ---------------------------------------------------------------------
+
+    def wanted(self, spec: InstanceSpec) -> list[Json]:
+        return [*tenant_objects(spec, self.cluster), *instance_objects(spec, self.cluster)]
+
+    def manifest(self, kind: Kind, spec: InstanceSpec, number: int = 0) -> Json:
+        """The instance's or its tenant's object of this kind, as it is wanted."""
+        return [one for one in self.wanted(spec) if kind_of(one) == kind][number]
+
+    def path(self, kind: Kind, spec: InstanceSpec, number: int = 0) -> str:
+        return path_of(self.manifest(kind, spec, number))
+
+    def live(self, path: str) -> Json | None:
+        """What the API server has there."""
+        with suppress(httpx.HTTPStatusError):
+            live: Json = self.plane.call("GET", path)
+            return live
+        return None
+
+    def edit(self, path: str, patch: Mapping[str, Any]) -> Json:
+        """As ``kubectl edit`` does it."""
+        live: Json = self.plane.call("PATCH", f"{path}?fieldManager=somebody", patch, headers=MERGE_PATCH)
+        return live
+
+    def delete(self, path: str, propagation: str = "Background") -> None:
+        self.plane.call("DELETE", path, {"propagationPolicy": propagation})
 
     # --- As every world -----------------------------------------------------------------------------
 
@@ -78,12 +157,49 @@ class KubernetesWorld:
             return True
         return False
 
+    def clear_away(self) -> None:
+        """What is left would take room from others; its end is not waited for."""
+        mine = f"labelSelector={INSTALLATION}={self.cluster.installation}"
+        for namespace in self.plane.call("GET", f"/api/v1/namespaces?{mine}")["items"]:
+            self.plane.call("DELETE", f"/api/v1/namespaces/{namespace['metadata']['name']}")
+
+
+def settle_down(named: list[str], *specs: InstanceSpec) -> None:
+    """Until the watch has told what had happened before, of these at least."""
+    eventually(lambda: {spec.id for spec in specs} <= set(named), bool)
+    while named:
+        named.clear()
+        time.sleep(0.3)
+
+
+def path_of(manifest: Mapping[str, Any]) -> str:
+    namespace, name = key_of(dict(manifest))
+    return kind_of(manifest).path(namespace or None, name)
+
+
+def repair(world: KubernetesWorld, spec: InstanceSpec) -> None:
+    do(world.driver, Verb.REPAIR, spec)
+
 
 @contextmanager
-def kubernetes_world(plane: ControlPlane, **changes: Any) -> Iterator[KubernetesWorld]:
-    with Proxy(plane.kubeconfig) as proxy:
+def kubernetes_world(
+    plane: ControlPlane, *, kubeconfig: Path | None = None, **changes: Any
+) -> Iterator[KubernetesWorld]:
+    """``kubeconfig``: as whom the driver comes, else as somebody who may do everything."""
+    with Proxy(kubeconfig or plane.kubeconfig) as proxy:
         world = KubernetesWorld(plane, proxy, **changes)
         try:
             yield world
         finally:
             world.driver.close()
+            with suppress(httpx.HTTPError):  # a test may have ended the API server
+                world.clear_away()
+
+
+@contextmanager
+def shared_namespace(plane: ControlPlane) -> Iterator[str]:
+    """For installations whose tenants are all in one namespace."""
+    name = f"shared-{uuid4().hex[:8]}"
+    plane.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    yield name
+    plane.call("DELETE", f"/api/v1/namespaces/{name}")
