@@ -99,7 +99,8 @@ class KubernetesDriver:
 
     def _look_at(self, spec: InstanceSpec, found: Found) -> Observation:
         deployment = self._deployment(spec, found)
-        pods = [] if deployment is None and _is_orphaned(found) else found.get(POD, [])
+        stays = deployment is None and (_is_orphaned(found) or self._is_hidden(spec, found))
+        pods = [] if stays else found.get(POD, [])
         seen = symptoms.read(deployment, pods)
         if seen.state == State.STARTING and not seen.reason:
             return symptoms.read(deployment, pods, self._warnings_of(spec.id, pods))
@@ -109,6 +110,15 @@ class KubernetesDriver:
         """Where it should be, or where other settings had it: there it runs on until it is removed."""
         place = (namespace_of(spec.tenant, self._cluster), object_name(spec))
         return self._mirror.get(DEPLOYMENT, *place) or next(iter(found.get(DEPLOYMENT, [])), None)
+
+    def _is_hidden(self, spec: InstanceSpec, found: Found) -> bool:
+        """Whether its Deployment is there all the same: somebody took away the label by which it is
+        seen. Only what it has made tells of it."""
+        if not found.get(REPLICA_SET):
+            return False
+        place = DEPLOYMENT.path(namespace_of(spec.tenant, self._cluster), object_name(spec))
+        live = self._ask(place)
+        return live is not None and self._is_ours(live) and not _is_ending(live)
 
     def _drift(self, spec: InstanceSpec, seen: Observation, found: Found) -> list[str]:
         """Nothing while it is on its way to something else: then the plan renews everything anyway. What
@@ -167,6 +177,7 @@ class KubernetesDriver:
     def apply(self, action: Action, spec: InstanceSpec) -> None:
         self._mirror.require_true(self._seconds)
         if action.verb == Verb.REMOVE:
+            self._remove_hidden(spec)
             return self.remove_orphan(spec.id)
         if not spec.image:
             raise DriverError(
@@ -183,6 +194,16 @@ class KubernetesDriver:
             for live in found[kind]:
                 if not _has_controller(live):
                     self._delete(kind, live)
+
+    def _remove_hidden(self, spec: InstanceSpec) -> None:
+        """What is ours and without the label by which it would be seen."""
+        for manifest in instance_objects(spec, self._cluster):
+            kind, (namespace, name) = kind_of(manifest), key_of(manifest)
+            path = kind.path(namespace, name)
+            live = None if self._live(manifest) else self._ask(path)
+            if live and self._is_ours(live) and _instance_of(live) in ("", spec.id) and not _is_ending(live):
+                # Not noted in the mirror, which would never hear of its end.
+                self._api.delete(path, live["metadata"]["uid"], propagation=_propagation(kind))
 
     def remove_tenants_except(self, known: Collection[str]) -> list[str]:
         self._mirror.require_true(self._seconds)
@@ -288,20 +309,22 @@ class KubernetesDriver:
             self._mirror.absent(kind, live)
 
     def _look(self, kind: Kind, path: str, known: Object | None) -> Object | None:
-        """Ask the API server itself. None: it says that there is nothing."""
+        """Ask the API server itself, and note what it says."""
+        live = self._ask(path)
+        if live and self._is_ours(live):
+            self._mirror.answered(kind, live)
+        elif known and (live is None or known["metadata"]["uid"] != live["metadata"]["uid"]):
+            self._mirror.absent(kind, known)
+        return live
+
+    def _ask(self, path: str) -> Object | None:
+        """None: the API server says that there is nothing."""
         try:
-            live = self._api.get(path)
+            return self._api.get(path)
         except Refusal as error:
             if error.status != 404:
                 raise
-            if known:
-                self._mirror.absent(kind, known)
             return None
-        if self._is_ours(live):
-            self._mirror.answered(kind, live)
-        elif known and known["metadata"]["uid"] != live["metadata"]["uid"]:
-            self._mirror.absent(kind, known)
-        return live
 
     def _is_ours(self, live: Object) -> bool:
         """By its label, or where somebody took that away, by who has written to it."""

@@ -10,7 +10,7 @@ import pytest
 
 from tenants.provisioning.cluster import Namespaces
 from tenants.provisioning.driver import DriverError
-from tenants.provisioning.kinds import DEPLOYMENT, NAMESPACE, SECRET, SERVICE
+from tenants.provisioning.kinds import DEPLOYMENT, NAMESPACE, SECRET, SERVICE, Kind
 from tenants.provisioning.manifests import INSTALLATION, INSTANCE
 from tenants.provisioning.plan import Verb
 from tenants.provisioning.spec import InstanceSpec, State
@@ -289,6 +289,29 @@ def test_a_label_that_somebody_removed_comes_back(world: KubernetesWorld, label:
     assert before is not None
     assert live["metadata"]["labels"] == before["metadata"]["labels"]
     assert live["metadata"]["uid"] == before["metadata"]["uid"]
+
+
+@pytest.mark.parametrize("label", [INSTALLATION, INSTANCE])
+def test_a_deployment_without_its_label_runs_on_and_gets_it_back(world: KubernetesWorld, label: str) -> None:
+    """What cannot be seen any more looks as if its pod were ending."""
+    spec = world.up()
+    pod = world.pod(spec)
+    path = world.path(DEPLOYMENT, spec)
+    live = taken_back(world, spec, path, {"metadata": {"labels": {label: None}}})
+    assert live["metadata"]["labels"][INSTALLATION] == world.cluster.installation
+    assert world.settle(spec, State.RUNNING)
+    assert world.pod(spec) == pod
+
+
+@pytest.mark.parametrize("kind", [SECRET, SERVICE, DEPLOYMENT], ids=lambda kind: kind.kind)
+def test_what_lost_its_label_goes_with_its_instance(own_world: KubernetesWorld, kind: Kind) -> None:
+    spec = own_world.up()
+    path = own_world.path(kind, spec)
+    own_world.edit(path, {"metadata": {"labels": {INSTALLATION: None}}})
+    eventually(lambda: own_world.driver.observe(spec), lambda seen: bool(seen.drift))
+    own_world.remove(spec)
+    eventually(lambda: own_world.live(path), lambda live: live is None)
+    assert own_world.pods(spec) == []
 
 
 def test_a_tenant_whose_label_somebody_removed_is_not_swept_away(own_world: KubernetesWorld) -> None:
