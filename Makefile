@@ -50,7 +50,7 @@ test-node: setup-dev
 	cd custom-node-red && PATH="$(NODE_HOME)/bin:$$PATH" node --test --test-concurrency=2 "test/*.test.js"
 
 test-cluster: cluster-programs ## the Kubernetes tests: on KUBECONFIG, else on a control plane built and started here
-	$(BIN)/pytest tests/cluster
+	$(BIN)/pytest -n 2 --dist loadfile tests/cluster
 
 cluster-programs: setup-dev
 	@[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster.build
