@@ -1,15 +1,19 @@
 """The life of a tenant as a row of wishes, and what can go wrong with each call that a wish takes."""
 
+import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tenants.models import Event, Instance, Size, Stack, Tenant
+from tenants.provisioning.manifests import TENANT
 from tests import factories
 from tests.cluster.platforms import Killed, Platform
 from tests.cluster.proxy import Answer, Call, Delay, Fate, Lose, Wait
 from tests.drivers.worlds import eventually
 
+_numbers = itertools.count(1)
 IMAGE = "flowstead/custom-node-red:5.0.7"
 
 
@@ -24,14 +28,15 @@ def make_offers() -> None:
 
 
 class Subject:
-    """Somebody with a tenant, and what this person wants. Each method is one wish."""
+    """Somebody with a tenant and up to two instances. Each method is one wish of this person."""
 
-    def __init__(self) -> None:
-        self.user: Any = None
-        self.tenant: Tenant | None = None
+    user: Any = None
+    tenant: Tenant
 
     def found(self) -> None:
-        self.user = factories.make_user()
+        """An instance, the first thing of a new tenant."""
+        # Of one length, so that no name is part of another one.
+        self.user = factories.make_user(f"tenant{next(_numbers):05}")
         self.tenant = factories.personal_tenant(self.user)
         self.name = self.tenant.slug
         factories.make_instance(self.user, f"{self.name}-first")
@@ -47,7 +52,6 @@ class Subject:
         self.second.configure(self.user, size=Size.objects.get(name="with-large-disk"))
 
     def limit(self) -> None:
-        assert self.tenant
         self.tenant.max_memory = 4096
         self.tenant.save()
 
@@ -67,13 +71,12 @@ class Subject:
         self.first.retire(self.user)
 
     def leave(self) -> None:
-        assert self.tenant
         Event.objects.filter(tenant=self.tenant).delete()
         self.tenant.memberships.all().delete()
         self.tenant.delete()
 
     def look_again(self) -> None:
-        Instance.objects.filter(tenant=self.tenant).mark_due()
+        Instance.objects.filter(tenant__slug=self.name).mark_due()
 
     @property
     def first(self) -> Instance:
@@ -85,10 +88,14 @@ class Subject:
 
     @property
     def instances(self) -> list[Instance]:
+        """Those that are to stay."""
+        if self.user is None:
+            return []
         return list(Instance.objects.filter(name__startswith=f"{self.name}-", retired_at=None))
 
 
-LIFE = [
+Wish = Callable[[Subject], None]
+LIFE: tuple[Wish, ...] = (
     Subject.found,
     Subject.add,
     Subject.change,
@@ -99,23 +106,20 @@ LIFE = [
     Subject.start,
     Subject.delete,
     Subject.delete_the_last,
-]
+)
 
-# --- What goes wrong ------------------------------------------------------------------------------
+# --- A call goes wrong ----------------------------------------------------------------------------
 
-Wish = Callable[[Subject], None]
 Strike = Callable[[Platform, int, Subject, Wish], bool]
 """Works on a wish, and has its call number ``at`` (counted from 0) go wrong. False: it took fewer calls."""
 
 
 @dataclass
 class AtCall:
-    """A rule for the proxy: call number ``at`` of a pass meets its fate, and so does the client's repetition of it
-    as often as it is to be noticed."""
+    """A rule for the proxy: call number ``at`` of a pass meets its fates, one each time it is tried."""
 
     at: int
-    fate: Fate
-    times: int
+    fates: tuple[Fate, ...]
     struck: int = 0
     _target: tuple[str, str] | None = None
 
@@ -127,24 +131,25 @@ class AtCall:
             if self.at >= 0:
                 return None
             self._target = (call.method, call.path)
-        if self.struck == self.times or self._target != (call.method, call.path):
+        if self.struck == len(self.fates) or self._target != (call.method, call.path):
             return None
         self.struck += 1
-        return self.fate
+        return self.fates[self.struck - 1]
 
 
-@dataclass(frozen=True)
-class Met:
-    """The request meets this fate on its way."""
+class Meets:
+    """The request meets these fates on its way, one after the other: the client tries some twice."""
 
-    fate: Fate
-    times: int = 1
+    def __init__(self, *fates: Fate, seconds: float | None = None) -> None:
+        self.fates = fates
+        self.seconds = seconds  # that the driver waits for an answer
 
     def __call__(self, platform: Platform, at: int, subject: Subject, wish: Wish) -> bool:
-        rule = AtCall(at, self.fate, self.times)
+        rule = AtCall(at, self.fates)
         platform.proxy.rule = rule
         wish(subject)
-        platform.work()
+        with platform.patience(self.seconds):
+            platform.work()
         platform.proxy.rule = lambda _: None
         return rule.struck > 0
 
@@ -159,8 +164,9 @@ class Dies:
 
     def __call__(self, platform: Platform, at: int, subject: Subject, wish: Wish) -> bool:
         views = {"before everything": platform.origin, "before the wish": platform.version()}
-        platform.api.at, platform.api.after = at, self.after
-        platform.api.dying = lambda: views.update({"before the call": platform.version()})
+        platform.api.dies(
+            at, after=self.after, dying=lambda: views.update({"before the call": platform.version()})
+        )
         wish(subject)
         try:
             platform.work()
@@ -171,7 +177,7 @@ class Dies:
             else:
                 _restart_in_the_past(platform, views[self.view], subject)
             return True
-        platform.api.at = None
+        platform.api.lives()
         return False
 
 
@@ -179,12 +185,12 @@ def _restart_in_the_past(platform: Platform, view: str, subject: Subject) -> Non
     """It believes what it sees. That may cost nobody anything."""
     platform.proxy.show(view)
     platform.restart()
-    kept, gone = platform.kept(), platform.retired()
+    kept, going = platform.kept(), platform.going()
     for _ in range(2):
         subject.look_again()
         platform.work()
     assert not kept.items() - platform.kept().items(), "it removed something that was wanted"
-    assert not platform.retired().items() - gone.items(), "it made something anew that was to go"
+    assert not platform.going().items() - going.items(), "it made something anew that was to go"
     platform.proxy.catch_up()
     eventually(platform.sees_everything, bool)
     # Who sees nothing where something runs takes the next look at it for another start.
@@ -198,14 +204,43 @@ FAULTS: Mapping[str, Strike] = {
     "killed, and sees what was there before the call": Dies(after=True, view="before the call"),
     "killed, and sees what was there before the wish": Dies(after=True, view="before the wish"),
     "killed, and sees what was there before everything": Dies(after=True, view="before everything"),
-    "lost before": Met(Lose(after=False)),
-    "lost after": Met(Lose(after=True)),
-    "lost before, twice": Met(Lose(after=False), times=2),
-    "lost after, twice": Met(Lose(after=True), times=2),
-    "conflict": Met(Answer(409)),
-    "too many requests": Met(Answer(429, headers={"Retry-After": "1"})),
-    "server error": Met(Answer(500)),
-    "unavailable": Met(Answer(503)),
-    "time-out": Met(Wait(1.0), times=2),
-    "late": Met(Delay(), times=2),
+    "lost before, once": Meets(Lose(after=False)),
+    "lost before, twice": Meets(Lose(after=False), Lose(after=False)),
+    "lost after, once": Meets(Lose(after=True)),
+    "lost after, twice": Meets(Lose(after=True), Lose(after=True)),
+    "lost after, then before": Meets(Lose(after=True), Lose(after=False)),
+    "late": Meets(Delay(), Lose(after=False)),
+    "time-out": Meets(Wait(0.5), Wait(0.5), seconds=0.25),
+    "conflict": Meets(Answer(409)),
+    "too many requests": Meets(Answer(429, headers={"Retry-After": "1"})),
+    "server error": Meets(Answer(500)),
+    "unavailable": Meets(Answer(503)),
 }
+
+# --- An event is missed ---------------------------------------------------------------------------
+
+Missed = tuple[str, int]  # the how many-th event (counted from 0) about which kind
+
+
+@dataclass
+class Deafness:
+    """A filter for the proxy: of each tenant's events exactly one does not get through."""
+
+    misses: dict[str, Missed] = field(default_factory=dict)  # by the tenant
+    happened: Counter[tuple[str, str]] = field(default_factory=Counter)  # by tenant and kind
+    missed: dict[str, str] = field(default_factory=dict)  # what it was, by the tenant
+
+    def __call__(self, _: Call, event: Mapping[str, Any]) -> bool:
+        live = event["object"]
+        tenant = live["metadata"].get("labels", {}).get(TENANT)
+        if event["type"] in ("BOOKMARK", "ERROR") or tenant is None:
+            return True
+        number = self.happened[tenant, live["kind"]]
+        self.happened[tenant, live["kind"]] += 1
+        if self.misses.get(tenant) != (live["kind"], number):
+            return True
+        self.missed[tenant] = f"{event['type']} {live['kind']}"
+        return False
+
+    def counts(self, tenant: str) -> dict[str, int]:
+        return {kind: number for (whose, kind), number in self.happened.items() if whose == tenant}

@@ -1,19 +1,21 @@
 """A whole installation in the process of the tests: rows, a reconciler that can die, and a real cluster."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
 import httpx
+from django.db.models import F, Q
 from django.utils import timezone
 from kubernetes.client import Configuration
 
 from tenants.models import Instance, Phase, Tenant
+from tenants.models.instance import InstanceQuerySet
 from tenants.observing import Claim
 from tenants.provisioning.api_server import ApiServer, Object
 from tenants.provisioning.cluster import Cluster
-from tenants.provisioning.kinds import DEPLOYMENT, POD, REPLICA_SET
+from tenants.provisioning.kinds import DEPLOYMENT, NAMESPACE, POD, REPLICA_SET
 from tenants.provisioning.kubernetes import KubernetesDriver
 from tenants.provisioning.manifests import INSTANCE, TENANT, namespace_of, object_name
 from tenants.reconciler import Reconciler
@@ -33,13 +35,19 @@ class Killed(BaseException):
 
 
 class MortalApiServer(ApiServer):
-    """The end of the process lies in its change number ``at`` (counted from 0): the API server has not heard
-    of it yet, or it has done it and nobody has read the answer. An end before or after a request that
-    changes nothing is the same as one after the change before it."""
+    """The end of the process can lie in one of its changes: the API server has not heard of it yet, or it
+    has done it and nobody has read the answer. An end at a request that changes nothing is the same as
+    one after the change before it."""
 
-    at: int | None = None
-    after = False
-    dying: Callable[[], None] = lambda: None
+    _left: int | None = None
+    _after = False
+
+    def dies(self, at: int, *, after: bool, dying: Callable[[], None]) -> None:
+        """At change number ``at``, counted from 0 and from now on."""
+        self._left, self._after, self._dying = at, after, dying
+
+    def lives(self) -> None:
+        self._left = None
 
     def apply(self, path: str, manifest: Object, *, force: bool) -> Object:
         return self._survive(lambda: ApiServer.apply(self, path, manifest, force=force))
@@ -48,24 +56,30 @@ class MortalApiServer(ApiServer):
         return self._survive(lambda: ApiServer.delete(self, path, uid, propagation=propagation))
 
     def _survive(self, call: Callable[[], Object]) -> Object:
-        if self.at is None:
+        if self._left is None:
             return call()
-        self.at -= 1
-        if self.at >= 0:
+        if self._left:
+            self._left -= 1
             return call()
-        self.dying()
-        if self.after:
+        self._dying()
+        if self._after:
             call()
         raise Killed
+
+    @contextmanager
+    def patience(self, seconds: float | None) -> Iterator[None]:
+        usual = self._seconds
+        self._seconds = seconds or usual
+        yield
+        self._seconds = usual
 
 
 class Platform:
     """One installation. Its reconciler works only when it is told to, in the thread of the test."""
 
-    def __init__(self, plane: ControlPlane, proxy: Proxy, request_seconds: float = REQUEST_SECONDS) -> None:
+    def __init__(self, plane: ControlPlane, proxy: Proxy) -> None:
         self.plane = plane
         self.proxy = proxy
-        self.seconds = request_seconds
         number = uuid4()
         prefix = f"t{number.hex[:8]}"
         self.cluster = Cluster(installation=str(number), namespace_prefix=prefix, storage_class=GROWING)
@@ -76,14 +90,18 @@ class Platform:
         """As the process does it: nothing is remembered, and claims of others are those of a dead one."""
         configuration = Configuration()
         configuration.host = self.proxy.url
-        self.api = MortalApiServer(configuration, self.seconds)
-        self.driver = KubernetesDriver(self.api, self.cluster, self.seconds)
+        self.api = MortalApiServer(configuration, REQUEST_SECONDS)
+        self.driver = KubernetesDriver(self.api, self.cluster, REQUEST_SECONDS)
         self.reconciler = Reconciler(self.driver)
         Claim.free_those_of_others(self.reconciler.holder)
 
     def restart(self) -> None:
         self.driver.close()
         self.start()
+
+    def patience(self, seconds: float | None) -> AbstractContextManager[None]:
+        """Meanwhile the driver waits only so long for an answer."""
+        return self.api.patience(seconds)
 
     # --- Work -------------------------------------------------------------------------------------
 
@@ -106,20 +124,35 @@ class Platform:
         eventually(self._one_more_pass, lambda found: not found, seconds)
 
     def _one_more_pass(self) -> list[str]:
-        self.bind_volumes()
-        moving = Instance.objects.exclude(phase__in=[Phase.RUNNING, Phase.STOPPED])
-        if moving.mark_due():
-            self.work()
-            return [f"{row.name} is {row.phase}: {row.reason} {row.message}" for row in moving]
+        if self.work_on_what_moves():
+            moving = self._moving().values_list("name", "phase", "reason", "message")
+            return [" ".join(row) for row in moving]
         self.work_on_everything()
         return self.disagreements()
 
-    def bind_volumes(self) -> None:
+    def work_on_what_moves(self) -> int:
+        """It is looked at every now and then. Answers how many instances that are."""
+        self._bind_volumes()
+        moving = self._moving().mark_due()
+        self.work()
+        return moving
+
+    def _moving(self) -> InstanceQuerySet:
+        at_rest = Q(phase__in=[Phase.RUNNING, Phase.STOPPED], observed_generation=F("generation"))
+        return Instance.objects.exclude(at_rest)
+
+    def _bind_volumes(self) -> None:
         """As the provisioner of a storage class does it."""
         for claim in self.look(CLAIMS)["items"]:
             if claim["status"]["phase"] == "Pending":
                 with suppress(httpx.HTTPStatusError):  # it has one, which is not bound yet
                     self.plane.call("POST", "/api/v1/persistentvolumes", volume_for(claim))
+
+    def clear_away(self) -> None:
+        """What is left would take room from others; its end is not waited for."""
+        for kind, _, name in self.everything():
+            if kind == NAMESPACE:
+                self.plane.call("DELETE", kind.path(None, name))
 
     # --- What there is ----------------------------------------------------------------------------
 
@@ -138,7 +171,7 @@ class Platform:
         slugs = set(Tenant.objects.values_list("slug", flat=True))
         return self._made(lambda tenant, instance: instance in wanted if instance else tenant in slugs)
 
-    def retired(self) -> dict[Name, str]:
+    def going(self) -> dict[Name, str]:
         """What is still there of instances that are to go, and of those that have no row."""
         wanted = {str(pk) for pk in Instance.objects.filter(retired_at=None).values_list("pk", flat=True)}
         return self._made(lambda _, instance: bool(instance) and instance not in wanted)
@@ -154,12 +187,22 @@ class Platform:
             )
         }
 
-    def sees_everything(self) -> bool:
-        """Whether the driver's picture of the cluster is that of this moment, version by version."""
-        there = {name: int(live["metadata"]["resourceVersion"]) for name, live in self.everything().items()}
+    def unseen(self) -> dict[Name, str]:
+        """What the driver knows nothing or not the newest of, or does not know to be gone; with its tenant."""
+        there = {
+            name: (int(live["metadata"]["resourceVersion"]), live["metadata"]["labels"].get(TENANT, ""))
+            for name, live in self.everything().items()
+        }
         shelves = self.driver._mirror._shelves.items()
-        seen = {(kind, *key): packed.version for kind, shelf in shelves for key, packed in shelf._objects.items()}
-        return seen == there
+        seen = {
+            (kind, *key): (packed.version, packed.tenant)
+            for kind, shelf in shelves
+            for key, packed in list(shelf._objects.items())
+        }
+        return {name: tenant for name, (_, tenant) in (there.items() ^ seen.items())}
+
+    def sees_everything(self) -> bool:
+        return not self.unseen()
 
     def version(self) -> str:
         """The resourceVersion of this moment."""
@@ -174,9 +217,9 @@ class Platform:
 
 
 @contextmanager
-def platform(plane: ControlPlane, request_seconds: float = REQUEST_SECONDS) -> Iterator[Platform]:
+def platform(plane: ControlPlane) -> Iterator[Platform]:
     with Proxy(plane.kubeconfig) as proxy:
-        made = Platform(plane, proxy, request_seconds)
+        made = Platform(plane, proxy)
         try:
             yield made
         finally:

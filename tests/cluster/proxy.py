@@ -169,10 +169,11 @@ class Proxy:
         self._view = ""
         self._caught_up.set()
 
-    def deliver(self) -> int:
-        """Requests that were delayed reach the API server now. Answers how many."""
+    def deliver(self, *, and_keep: bool = False) -> int:
+        """Requests that were delayed reach the API server now. Answers how many. Those that are kept can be
+        delivered once more, as if they had come even later."""
         with self._lock:
-            delayed, self._delayed = self._delayed, []
+            delayed, self._delayed = self._delayed, self._delayed if and_keep else []
         for send in delayed:
             response = send()
             if response is not None:

@@ -234,6 +234,12 @@ def test_a_deployment_that_was_taken_away_from_above_its_pod(own_world: Kubernet
     spec = own_world.up()
     before = own_world.driver.observe(spec)
     orphan(own_world, spec)
+    own_world.proxy.passes = lambda call, _: "replicasets" not in call.path  # adopted, and nobody has told
+    with own_world.proxy.counting() as calls:
+        repair(own_world, spec)
+    assert [call.path for call in calls if call.is_change] == [own_world.path(DEPLOYMENT, spec)]
+    own_world.proxy.passes = lambda *_: True
+    own_world.proxy.cut_watches()
     own_world.settle(spec, State.RUNNING)
     assert own_world.driver.observe(spec).incarnation == before.incarnation  # adopted
     assert len(own_world.pods(spec)) == 1
@@ -252,7 +258,7 @@ def test_a_pod_without_its_deployment_goes_with_its_instance(own_world: Kubernet
 def orphan(world: KubernetesWorld, spec: InstanceSpec) -> None:
     name = f"deployment/node-red-{spec.name}"
     world.plane.kubectl("-n", world.namespace(spec), "delete", name, "--cascade=orphan")
-    eventually(lambda: world.driver.observe(spec), lambda seen: bool(seen.drift))
+    eventually(lambda: world.driver.observe(spec).state, lambda state: state == State.STOPPED)
 
 
 def test_a_finalizer_of_somebody_else_is_waited_for(own_world: KubernetesWorld) -> None:

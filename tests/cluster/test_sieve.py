@@ -1,0 +1,183 @@
+"""Whatever call goes wrong, at whatever moment the process ends, whatever it does not see: it comes right.
+
+The three ways of Sieve (Sun et al., OSDI 2022), not sampled but for every call and every event of every wish: an
+end at each intermediate state, a stale view after a restart, a missed event. And what else a call can meet.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+
+from tenants.models import Instance
+from tenants.provisioning import reflector
+from tests.cluster.conftest import REAL
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.histories import FAULTS, LIFE, Deafness, Missed, Strike, Subject, Wish, make_offers
+from tests.cluster.objects import Capacity
+from tests.cluster.platforms import Platform, platform, storage_class_that_grows
+from tests.drivers.worlds import eventually
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
+
+AT_LEAST = 3  # subjects have every wish, so that the next wish finds some that had it
+Runs = dict[UUID, tuple[str, int]]
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[ControlPlane]:
+    """With room for what all tests leave there: removing it would take longer than all else."""
+    if REAL:
+        pytest.skip("it leaves much behind, and KUBECONFIG names a real cluster")
+    quick = ["--kube-api-qps=200", "--kube-api-burst=400"]
+    room = Capacity(cpu="1000", memory="4000Gi", pods=5000)
+    with ControlPlane(capacity=room, controller_arguments=quick) as plane:
+        plane.call("POST", "/apis/storage.k8s.io/v1/storageclasses", storage_class_that_grows())
+        yield plane
+
+
+@pytest.fixture
+def house(plane: ControlPlane) -> Iterator[Platform]:
+    make_offers()
+    with platform(plane) as house:
+        yield house
+
+
+def of_wish(wish: Wish) -> str:
+    return wish.__name__.replace("_", " ")
+
+
+# --- Every call -----------------------------------------------------------------------------------
+
+
+def strike_every_call(house: Platform, subjects: list[Subject], wish: Wish, strike: Strike) -> int:
+    """One subject for each call, and one in whose life nothing goes wrong. Answers how many calls it took."""
+    for at, subject in enumerate(subjects):
+        house.rest()
+        if not strike(house, at, subject, wish):
+            for other in subjects[at + 1 : AT_LEAST]:
+                wish(other)
+            return at
+    raise AssertionError(f"{len(subjects)} subjects are too few for {of_wish(wish)}")
+
+
+def effect(before: Runs, after: Runs, subject: Subject) -> list[tuple[str, bool, int]]:
+    """For each instance, whether it has another deployment now, and how often what that wants was changed:
+    which is how often the instance was started anew or stopped."""
+    none = ("", 0)
+    return sorted(
+        (
+            one.name.removeprefix(subject.name),
+            before.get(one.pk, none)[0] != after[one.pk][0],
+            after[one.pk][1] - before.get(one.pk, none)[1],
+        )
+        for one in subject.instances
+    )
+
+
+def runs(house: Platform, subjects: list[Subject]) -> Runs:
+    return {one.pk: house.runs(one) for subject in subjects for one in subject.instances}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_whichever_call_of_a_life_goes_wrong_it_comes_right(house: Platform, fault: str) -> None:
+    subjects = [Subject() for _ in range(30)]
+    struck: dict[str, int] = {}
+    for wish in LIFE:
+        before = runs(house, subjects)
+        calls = struck[of_wish(wish)] = strike_every_call(house, subjects, wish, FAULTS[fault])
+        house.settle()
+        after = runs(house, subjects)
+        # A request that comes late may well start something once more, and that is put right.
+        if house.proxy.deliver(and_keep=True):
+            house.settle()
+            continue
+        *others, undisturbed = (effect(before, after, subject) for subject in subjects[: calls + 1])
+        assert all(other == undisturbed for other in others), f"{of_wish(wish)}: it started something twice"
+    print(
+        f"{sum(struck.values())} calls: {', '.join(f'{count} to {wish}' for wish, count in struck.items())}"
+    )
+    assert fault == "late" or not Instance.objects.exclude(exits=[]).exists()
+
+
+def test_whatever_goes_wrong_while_a_tenant_leaves_nothing_of_it_is_left(house: Platform) -> None:
+    """All at once, since the cluster takes several seconds to remove a namespace."""
+    subjects = [Subject() for _ in FAULTS]
+    for wish in (Subject.found, Subject.delete_the_last):
+        for subject in subjects:
+            wish(subject)
+        house.settle()
+    for subject, strike in zip(subjects, FAULTS.values(), strict=True):
+        assert strike(house, 0, subject, Subject.leave)
+    house.settle()
+    assert house.proxy.deliver()
+    house.settle()
+    assert house.everything() == {}
+
+
+# --- Every event ----------------------------------------------------------------------------------
+
+
+def events_of_a_life(house: Platform) -> dict[Wish, list[Missed]]:
+    """Which events follow each wish, counted for each kind: and one more of each, since their number varies."""
+    subject = Subject()
+    life: dict[Wish, list[Missed]] = {}
+    for wish in LIFE:
+        house.proxy.passes = hears_all = Deafness()
+        wish(subject)
+        house.settle()
+        counts = hears_all.counts(subject.name)
+        life[wish] = [(kind, number) for kind in counts for number in range(counts[kind] + 1)]
+    return life
+
+
+def see_all_that_can_be_seen(house: Platform) -> set[str]:
+    """Passes, until nothing moves any more but what waits for a missed event. Answers whose events those are."""
+    seen: list[object] = []
+
+    def is_at_rest() -> bool:
+        house.work_on_what_moves()
+        unseen = house.unseen()
+        others = [
+            one for one in house.disagreements() if not any(tenant in one for tenant in unseen.values())
+        ]
+        seen.append((unseen, house.version()))
+        return not others and seen[-2:-1] == seen[-1:]
+
+    eventually(is_at_rest, bool, 60)
+    return set(house.unseen().values())
+
+
+def test_whichever_event_of_a_life_is_missed_it_comes_right(
+    house: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, where another event tells the same or more; else with the next list, which is due now and then
+    when a watch has ended."""
+    monkeypatch.setattr(reflector, "LIST_SECONDS", (0, 0))
+    missed: Counter[str] = Counter()
+    missed_until_listed: Counter[str] = Counter()
+    house.restart()
+    life = events_of_a_life(house)
+    subjects = [Subject() for _ in range(max(len(events) for events in life.values()))]
+    for wish in LIFE:
+        before = runs(house, subjects)
+        for subject in subjects:
+            wish(subject)
+        misses = {subject.name: event for subject, event in zip(subjects, life[wish], strict=False)}
+        house.proxy.passes = deafness = Deafness(misses)
+        blind = see_all_that_can_be_seen(house)
+        assert blind <= deafness.missed.keys()
+        house.proxy.end_watches()
+        house.settle()
+        eventually(house.sees_everything, bool)
+        effects = [effect(before, runs(house, subjects), subject) for subject in subjects]
+        assert all(other == effects[0] for other in effects), f"{of_wish(wish)}: it started something twice"
+        print(
+            f"{of_wish(wish)}: {len(deafness.missed)} events, {len(blind)} of them missed until the next list"
+        )
+        missed.update(deafness.missed.values())
+        missed_until_listed.update(deafness.missed[tenant] for tenant in blind)
+    print(
+        "\n".join(f"{what}: {count}, {missed_until_listed[what]}" for what, count in sorted(missed.items()))
+    )
