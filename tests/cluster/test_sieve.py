@@ -6,17 +6,20 @@ end at each intermediate state, a stale view after a restart, a missed event. An
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from uuid import UUID
 
 import pytest
 
 from tenants.models import Instance
 from tenants.provisioning import reflector
+from tenants.provisioning.manifests import owned_kinds
 from tests.cluster.conftest import REAL
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.histories import FAULTS, LIFE, Deafness, Missed, Strike, Subject, Wish, make_offers
 from tests.cluster.objects import Capacity
 from tests.cluster.platforms import Platform, platform, storage_class_that_grows
+from tests.cluster.proxy import Answer, Call, Fate, Lose
 from tests.drivers.worlds import eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
@@ -114,6 +117,52 @@ def test_whatever_goes_wrong_while_a_tenant_leaves_nothing_of_it_is_left(house: 
     assert house.proxy.deliver()
     house.settle()
     assert house.everything() == {}
+
+
+# --- Every look of a start ------------------------------------------------------------------------
+
+
+@dataclass
+class Looks:
+    """A rule for the proxy: one kind's list or watch meets its fates, one each time it is tried."""
+
+    look: tuple[str, bool]  # its path, and whether it is the watch
+    fates: list[Fate]
+
+    def __call__(self, call: Call) -> Fate:
+        is_it = (call.is_list or call.is_watch) and (call.path, call.is_watch) == self.look
+        return self.fates.pop() if is_it and self.fates else None
+
+
+LOOKS: dict[str, Fate] = {
+    "lost": Lose(after=False),
+    "gone": Answer(410),
+    "not found": Answer(404),
+    "too many requests": Answer(429),
+    "server error": Answer(500),
+}
+
+
+@pytest.mark.parametrize("fate", LOOKS)
+def test_whichever_look_of_a_start_goes_wrong_nothing_is_taken_for_gone(house: Platform, fate: str) -> None:
+    subject = Subject()
+    for wish in (subject.found, subject.add):
+        wish()
+        house.settle()
+    with house.proxy.counting() as calls:
+        house.restart()
+        house.work_on_everything()
+    looks = sorted({(call.path, call.is_watch) for call in calls})
+    assert len(looks) == 2 * (len(owned_kinds(house.cluster)) + 2), "each kind, replica sets and pods"
+    with house.proxy.counting() as calls:
+        for look in looks:
+            house.proxy.rule = rule = Looks(look, [LOOKS[fate]] * 4)
+            house.restart()
+            house.work_on_everything()
+            assert len(rule.fates) < 4
+            house.proxy.rule = lambda _: None
+            house.settle()
+    assert not [call for call in calls if call.is_change]
 
 
 # --- Every event ----------------------------------------------------------------------------------

@@ -76,8 +76,13 @@ def deploy_a_flow(editor: Page) -> None:
     editor.locator("#red-ui-workspace-chart").wait_for()
     editor.mouse.click(500, 500)
     editor.keyboard.press("Control+i")
-    editor.locator("#red-ui-clipboard-dialog-import-text").fill(json.dumps(FLOW))
-    editor.locator("#red-ui-clipboard-dialog-ok").click()
+    accept = editor.locator("#red-ui-clipboard-dialog-ok")
+    for _ in range(20):  # while it opens the dialog empties its field
+        editor.locator("#red-ui-clipboard-dialog-import-text").fill(json.dumps(FLOW))
+        editor.wait_for_timeout(500)
+        if accept.is_enabled():
+            break
+    accept.click()
     editor.mouse.move(480, 260)
     editor.mouse.click(480, 260)
     with editor.expect_response(
