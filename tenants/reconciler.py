@@ -110,13 +110,22 @@ class Reconciler:
         # The world first: an instance made in between is in the database, and so is no orphan.
         there = self.driver.inventory()
         known = {str(pk) for pk in Instance.objects.values_list("pk", flat=True)}
+        problems: list[DriverError] = []
         for orphan in there - known:
-            log.warning("Removing %s: the database does not know it", orphan)
-            self.driver.remove_orphan(orphan)
-            Event.objects.record(Event.Verb.ACTION, reason="orphan", message=f"Removed the orphan {orphan}.")
+            try:
+                self._remove(orphan)
+            except DriverError as error:  # the others do not wait for it
+                problems.append(error)
         for slug in self.driver.remove_tenants_except(set(Tenant.objects.values_list("slug", flat=True))):
             log.warning("Removed what was made for the tenant %s: the database does not know it", slug)
+        if problems:
+            raise problems[0]
         return len(there - known)
+
+    def _remove(self, orphan: str) -> None:
+        log.warning("Removing %s: the database does not know it", orphan)
+        self.driver.remove_orphan(orphan)
+        Event.objects.record(Event.Verb.ACTION, reason="orphan", message=f"Removed the orphan {orphan}.")
 
     def preview(self) -> Iterator[str]:
         """What a pass over everything would do, a line each; nothing is done, and nothing written."""

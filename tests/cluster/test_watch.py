@@ -25,7 +25,7 @@ from tenants.provisioning.manifests import INSTANCE, owned_kinds
 from tenants.provisioning.plan import Verb
 from tenants.provisioning.spec import ABSENT, InstanceSpec, Observation, State
 from tests.cluster.control_plane import MERGE_PATCH, ControlPlane
-from tests.cluster.proxy import Answer, Call, Fate, Lose, Wait
+from tests.cluster.proxy import Answer, Call, Fate, Instead, Lose, Wait
 from tests.cluster.worlds import KubernetesWorld, kubernetes_world, settle_down
 from tests.drivers.worlds import do, eventually, instance, until, watching
 
@@ -61,15 +61,15 @@ def sees_a_touch(world: KubernetesWorld, spec: InstanceSpec) -> None:
     do(world.driver, Verb.REPAIR, spec)
 
 
-def once_each(fate: Fate, applies: Callable[[Call], bool]) -> Callable[[Call], Fate]:
-    """The first such call to each path has this fate."""
+def first_watches(fate: Callable[[Call], Fate]) -> Callable[[Call], Fate]:
+    """The first watch of each path has this fate."""
     met: set[str] = set()
 
     def rule(call: Call) -> Fate:
-        if not applies(call) or call.path in met:
+        if not call.is_watch or call.path in met:
             return None
         met.add(call.path)
-        return fate
+        return fate(call)
 
     return rule
 
@@ -109,7 +109,7 @@ def test_watches_that_end_go_on_where_they_were(world: KubernetesWorld) -> None:
 
 def test_a_watch_from_too_long_ago_begins_anew_with_a_list(world: KubernetesWorld) -> None:
     spec = world.up()
-    world.proxy.rule = once_each(Answer(410), lambda call: call.is_watch)
+    world.proxy.rule = first_watches(lambda _: Answer(410))
     with world.proxy.counting() as calls:
         world.proxy.cut_watches()
         told = looks(world.driver, spec, 1)
@@ -127,7 +127,7 @@ def test_what_happened_while_it_was_listed_anew_is_told(world: KubernetesWorld) 
         world.proxy.passes = lambda *_: False
         touch(world, spec)
         world.proxy.passes = lambda *_: True
-        world.proxy.rule = once_each(Answer(410), lambda call: call.is_watch)
+        world.proxy.rule = first_watches(lambda _: Answer(410))
         world.proxy.cut_watches()
         eventually(lambda: spec.id in named, bool)
         assert other.id not in named
@@ -315,7 +315,9 @@ def test_what_a_tenant_shares_concerns_all_its_instances(world: KubernetesWorld)
 
 def test_counting_what_a_tenant_uses_concerns_nobody(world: KubernetesWorld) -> None:
     """The cluster writes it into the quota whenever a pod of the tenant comes or goes."""
-    spec = world.up()
+    spec = instance(power=False)  # else its pod would be news too
+    world.settle(spec, State.STOPPED)
+    eventually(lambda: world.live(world.path(DEPLOYMENT, spec)), is_told_about)
     path = world.path(RESOURCE_QUOTA, spec)
     seen: list[str] = []
 
@@ -331,6 +333,11 @@ def test_counting_what_a_tenant_uses_concerns_nobody(world: KubernetesWorld) -> 
         touch(world, world.up(tenant="another"))  # news that comes after it
         eventually(lambda: len(named) > 0, bool)
         assert spec.id not in named
+
+
+def is_told_about(deployment: Any) -> bool:
+    """By its controller, whose status is the last that happens to one that is off."""
+    return any(one["type"] == "Available" for one in deployment["status"].get("conditions", []))
 
 
 # --- A control plane that breaks ------------------------------------------------------------------
@@ -361,19 +368,45 @@ def down(plane: ControlPlane, program: str) -> Iterator[None]:
 
 def test_an_api_server_that_was_killed_says_nothing_and_then_goes_on(house: KubernetesWorld) -> None:
     spec = house.up()
-    with house.proxy.counting() as calls:
-        with down(house.plane, "kube-apiserver"):
-            told = looks(house.driver, spec, 1)
-            assert isinstance(told[-1], DriverError)
-            assert told[-1].reason == "no_answer"
-            assert not told[-1].permanent
-            assert ABSENT not in told
-            with pytest.raises(DriverError):
-                house.driver.check()
-        assert is_running(eventually(lambda: look(house.driver, spec), bool, seconds=40))
-    # The new one knows nothing of what was before it: it says within the watches that this is too old.
-    assert [call for call in calls if call.is_list]
+    with down(house.plane, "kube-apiserver"):
+        told = until_an_error(house.driver, spec)
+        assert told[-1].reason == "no_answer"  # type: ignore[union-attr]
+        assert not told[-1].permanent  # type: ignore[union-attr]
+        assert ABSENT not in told
+        with pytest.raises(DriverError):
+            house.driver.check()
+    assert is_running(eventually(lambda: look(house.driver, spec), bool, seconds=40))
+    sees_a_touch(house, spec)
+
+
+def until_an_error(driver: KubernetesDriver, spec: InstanceSpec) -> list[Observation | DriverError]:
+    told: list[Observation | DriverError] = []
+    eventually(lambda: told.extend(looks(driver, spec, 0.1)), lambda _: isinstance(told[-1], DriverError))
+    return told
+
+
+def test_an_api_server_that_has_forgotten_what_was_is_asked_for_all(house: KubernetesWorld) -> None:
+    """A new one remembers little of the time before it, and says so within a watch from there."""
+    spec = house.up()
+    with down(house.plane, "kube-apiserver"):
+        pass
+    eventually(lambda: look(house.driver, spec), is_running, seconds=40)
+    begin = len(house.proxy.calls)
+
+    def from_the_beginning(call: Call) -> Fate:
+        return Instead({**call.query, "resourceVersion": "1"}) if call.is_watch else None
+
+    def asked_for_all() -> bool:
+        house.proxy.cut_watches()
+        assert ABSENT not in looks(house.driver, spec, 0.3)
+        return any(call.is_list for call in house.proxy.calls[begin:])
+
+    house.proxy.rule = from_the_beginning
+    eventually(asked_for_all, bool)
     assert not [one for one in house.proxy.answers if one.status == 410]
+    house.proxy.rule = lambda _: None
+    house.proxy.cut_watches()
+    house.settle(spec, State.RUNNING)
     sees_a_touch(house, spec)
 
 
