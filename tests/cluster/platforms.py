@@ -15,6 +15,7 @@ from tenants.models.instance import InstanceQuerySet
 from tenants.observing import Claim
 from tenants.provisioning.api_server import ApiServer, Object
 from tenants.provisioning.cluster import Cluster
+from tenants.provisioning.driver import DriverError
 from tenants.provisioning.kinds import DEPLOYMENT, NAMESPACE, POD, REPLICA_SET
 from tenants.provisioning.kubernetes import KubernetesDriver
 from tenants.provisioning.manifests import INSTANCE, TENANT, namespace_of, object_name
@@ -111,7 +112,8 @@ class Platform:
 
     def work(self) -> None:
         self.reconciler.pass_once()
-        self.reconciler.sweep()
+        with suppress(DriverError):  # the next sweep goes on
+            self.reconciler.sweep()
 
     def work_on_everything(self) -> None:
         """As the resync has it, without waiting for it."""
@@ -187,22 +189,25 @@ class Platform:
             )
         }
 
-    def unseen(self) -> dict[Name, str]:
-        """What the driver knows nothing or not the newest of, or does not know to be gone; with its tenant."""
-        there = {
+    def versions(self) -> dict[Name, tuple[int, str]]:
+        """Of everything that there is, with its tenant."""
+        return {
             name: (int(live["metadata"]["resourceVersion"]), live["metadata"]["labels"].get(TENANT, ""))
             for name, live in self.everything().items()
         }
+
+    def unseen(self, there: dict[Name, tuple[int, str]]) -> dict[Name, str]:
+        """What the driver knows nothing or not the newest of, or does not know to be gone; with its tenant."""
         shelves = self.driver._mirror._shelves.items()
         seen = {
             (kind, *key): (packed.version, packed.tenant)
             for kind, shelf in shelves
             for key, packed in list(shelf._objects.items())
         }
-        return {name: tenant for name, (_, tenant) in (there.items() ^ seen.items())}
+        return {name: tenant for name, (_, tenant) in there.items() ^ seen.items()}
 
     def sees_everything(self) -> bool:
-        return not self.unseen()
+        return not self.unseen(self.versions())
 
     def version(self) -> str:
         """The resourceVersion of this moment."""
