@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from portal import env
 from tenants.encryption import decrypt, encrypt
-from tenants.provisioning.cluster import Route
+from tenants.provisioning.cluster.settings import Route
 
 
 @register()

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 from environ import FileAwareEnv
 
-from tenants.provisioning.cluster import PRIVATE_NETWORKS, Namespaces, Route
+from tenants.provisioning.cluster.settings import PRIVATE_NETWORKS, Namespaces, Route
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 

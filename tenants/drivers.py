@@ -15,8 +15,8 @@ def configured_driver() -> Driver:
 
         return LocalDriver(LocalConfig(installation=Installation.this(), **settings.LOCAL_DRIVER))
     if settings.FLOWSTEAD_DRIVER == "kubernetes":
-        from tenants.provisioning.api_server import ApiServer
-        from tenants.provisioning.cluster import Cluster
+        from tenants.provisioning.cluster.api_server import ApiServer
+        from tenants.provisioning.cluster.settings import Cluster
         from tenants.provisioning.kubernetes import KubernetesDriver
 
         seconds = settings.KUBERNETES_REQUEST_SECONDS

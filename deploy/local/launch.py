@@ -21,10 +21,10 @@ from deploy.local import configuration, keys, preflight
 from deploy.local.isolation import Isolation, isolation
 from deploy.local.layout import CannotStart, Layout, is_root, make_folder, write_private
 from deploy.local.ready import answers
-from tenants.provisioning import survivors
 from tenants.provisioning.driver import DriverError
-from tenants.provisioning.folders import sweep
-from tenants.provisioning.supervisor import ProgramFolder, Supervisor
+from tenants.provisioning.processes import survivors
+from tenants.provisioning.processes.folders import sweep
+from tenants.provisioning.processes.supervisor import ProgramFolder, Supervisor
 
 STOP_SECONDS = 15.0
 READY_SECONDS = 120.0

@@ -10,12 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Event, Lock
 
-from tenants.provisioning import pod_logs, symptoms
-from tenants.provisioning.api_server import ApiServer, Object, Refusal
-from tenants.provisioning.cluster import Cluster
-from tenants.provisioning.drift import describe, differences
-from tenants.provisioning.driver import DriverError
-from tenants.provisioning.kinds import (
+from tenants.provisioning.cluster import pod_logs, symptoms
+from tenants.provisioning.cluster.api_server import ApiServer, Object, Refusal
+from tenants.provisioning.cluster.drift import describe, differences
+from tenants.provisioning.cluster.kinds import (
     DEPLOYMENT,
     EVENT,
     NAMESPACE,
@@ -27,6 +25,10 @@ from tenants.provisioning.kinds import (
     Kind,
     kind_of,
 )
+from tenants.provisioning.cluster.mirror import Mirror
+from tenants.provisioning.cluster.reflector import key_of
+from tenants.provisioning.cluster.settings import Cluster
+from tenants.provisioning.driver import DriverError
 from tenants.provisioning.manifests import (
     INSTALLATION,
     INSTANCE,
@@ -37,9 +39,7 @@ from tenants.provisioning.manifests import (
     owned_kinds,
     tenant_objects,
 )
-from tenants.provisioning.mirror import Mirror
 from tenants.provisioning.plan import Action, Verb
-from tenants.provisioning.reflector import key_of
 from tenants.provisioning.spec import ABSENT, InstanceSpec, Observation, State
 
 TRIES = 3

@@ -22,13 +22,12 @@ from pathlib import Path
 from threading import Event
 from types import MappingProxyType
 
-from tenants.provisioning import logfile, survivors
 from tenants.provisioning.driver import DriverError
-from tenants.provisioning.endings import ending
-from tenants.provisioning.folders import Account, Folders, Record, checked_id, is_id
 from tenants.provisioning.plan import Action, Verb
-from tenants.provisioning.spec import ABSENT, InstanceSpec, Observation, State
-from tenants.provisioning.supervisor import (
+from tenants.provisioning.processes import logfile, survivors
+from tenants.provisioning.processes.endings import ending
+from tenants.provisioning.processes.folders import Account, Folders, Record, checked_id, is_id
+from tenants.provisioning.processes.supervisor import (
     Process,
     ProcessState,
     Program,
@@ -36,6 +35,7 @@ from tenants.provisioning.supervisor import (
     Supervisor,
     UnixConnection,
 )
+from tenants.provisioning.spec import ABSENT, InstanceSpec, Observation, State
 
 SUPERVISOR_SOCKET = "supervisor.sock"
 PROGRAMS = "programs"

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from tenants.provisioning import kinds, network, pods
-from tenants.provisioning.cluster import Cluster, Route
-from tenants.provisioning.kinds import Kind
-from tenants.provisioning.quantities import cores, gibibytes, mebibytes, whole
+from tenants.provisioning.cluster import kinds, network, pods
+from tenants.provisioning.cluster.kinds import Kind
+from tenants.provisioning.cluster.quantities import cores, gibibytes, mebibytes, whole
+from tenants.provisioning.cluster.settings import Cluster, Route
 from tenants.provisioning.spec import InstanceSpec, Quota
 
 Manifest = dict[str, Any]

@@ -6,9 +6,16 @@ from typing import Any
 from urllib.parse import quote
 
 from tenants.models import Instance, Phase, Tenant
-from tenants.provisioning.cluster import Cluster
-from tenants.provisioning.drift import differences
-from tenants.provisioning.kinds import DEPLOYMENT, PERSISTENT_VOLUME_CLAIM, POD, REPLICA_SET, Kind, kind_of
+from tenants.provisioning.cluster.drift import differences
+from tenants.provisioning.cluster.kinds import (
+    DEPLOYMENT,
+    PERSISTENT_VOLUME_CLAIM,
+    POD,
+    REPLICA_SET,
+    Kind,
+    kind_of,
+)
+from tenants.provisioning.cluster.settings import Cluster
 from tenants.provisioning.manifests import (
     DIGEST,
     INSTALLATION,

@@ -16,10 +16,8 @@ from kubernetes.client import Configuration
 
 from tenants.errors import NameTaken, Refused
 from tenants.models import Installation, Instance, Size, Tenant
-from tenants.provisioning.api_server import ApiServer
-from tenants.provisioning.cluster import Cluster
-from tenants.provisioning.driver import DriverError
-from tenants.provisioning.kinds import (
+from tenants.provisioning.cluster.api_server import ApiServer
+from tenants.provisioning.cluster.kinds import (
     DEPLOYMENT,
     INGRESS,
     LIMIT_RANGE,
@@ -32,6 +30,8 @@ from tenants.provisioning.kinds import (
     SERVICE,
     Kind,
 )
+from tenants.provisioning.cluster.settings import Cluster
+from tenants.provisioning.driver import DriverError
 from tenants.provisioning.kubernetes import KubernetesDriver
 from tenants.provisioning.manifests import DIGEST, INSTALLATION, MANIFEST
 from tenants.provisioning.plan import Action

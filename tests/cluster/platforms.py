@@ -13,10 +13,10 @@ from kubernetes.client import Configuration
 from tenants.models import Instance, Phase, Tenant
 from tenants.models.instance import InstanceQuerySet
 from tenants.observing import Claim
-from tenants.provisioning.api_server import ApiServer, Object
-from tenants.provisioning.cluster import Cluster
+from tenants.provisioning.cluster.api_server import ApiServer, Object
+from tenants.provisioning.cluster.kinds import DEPLOYMENT, NAMESPACE, POD, REPLICA_SET
+from tenants.provisioning.cluster.settings import Cluster
 from tenants.provisioning.driver import DriverError
-from tenants.provisioning.kinds import DEPLOYMENT, NAMESPACE, POD, REPLICA_SET
 from tenants.provisioning.kubernetes import KubernetesDriver
 from tenants.provisioning.manifests import INSTANCE, TENANT, namespace_of, object_name
 from tenants.reconciler import Reconciler

@@ -8,9 +8,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tenants.provisioning.cluster import Cluster
-from tenants.provisioning.drift import differences
-from tenants.provisioning.kinds import (
+from tenants.provisioning.cluster.drift import differences
+from tenants.provisioning.cluster.kinds import (
     DEPLOYMENT,
     HTTP_ROUTE,
     NAMESPACE,
@@ -18,6 +17,7 @@ from tenants.provisioning.kinds import (
     POD,
     kind_of,
 )
+from tenants.provisioning.cluster.settings import Cluster
 from tenants.provisioning.manifests import (
     Manifest,
     instance_objects,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tenants.models import Instance, Size
-from tenants.provisioning.kinds import (
+from tenants.provisioning.cluster.kinds import (
     DEPLOYMENT,
     NAMESPACE,
     NETWORK_POLICY,

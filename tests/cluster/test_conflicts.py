@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from tenants.provisioning.cluster import Namespaces
+from tenants.provisioning.cluster.kinds import DEPLOYMENT, NAMESPACE, SECRET, SERVICE, Kind
+from tenants.provisioning.cluster.settings import Namespaces
 from tenants.provisioning.driver import DriverError
-from tenants.provisioning.kinds import DEPLOYMENT, NAMESPACE, SECRET, SERVICE, Kind
 from tenants.provisioning.manifests import INSTALLATION, INSTANCE
 from tenants.provisioning.plan import Verb
 from tenants.provisioning.spec import InstanceSpec, State

@@ -9,9 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from tenants.provisioning.cluster import Namespaces
-from tenants.provisioning.driver import DriverError
-from tenants.provisioning.kinds import (
+from tenants.provisioning.cluster.kinds import (
     DEPLOYMENT,
     INGRESS,
     LIMIT_RANGE,
@@ -25,6 +23,8 @@ from tenants.provisioning.kinds import (
     SERVICE,
     Kind,
 )
+from tenants.provisioning.cluster.settings import Namespaces
+from tenants.provisioning.driver import DriverError
 from tenants.provisioning.manifests import INSTANCE, owned_kinds
 from tenants.provisioning.plan import Verb, plan
 from tenants.provisioning.spec import InstanceSpec, Quota, State

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from tenants.provisioning import pod_logs
-from tenants.provisioning.api_server import ApiServer
+from tenants.provisioning.cluster import pod_logs
+from tenants.provisioning.cluster.api_server import ApiServer
+from tenants.provisioning.cluster.kinds import POD
+from tenants.provisioning.cluster.pods import CONTAINER
 from tenants.provisioning.driver import DriverError
-from tenants.provisioning.kinds import POD
 from tenants.provisioning.kubernetes import KubernetesDriver
 from tenants.provisioning.plan import Verb
-from tenants.provisioning.pods import CONTAINER
 from tenants.provisioning.spec import InstanceSpec, State
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.proxy import Answer, Call, Proxy, Wait

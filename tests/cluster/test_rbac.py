@@ -12,10 +12,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tenants.provisioning import kubernetes, rbac
-from tenants.provisioning.cluster import Cluster, Namespaces
-from tenants.provisioning.driver import DriverError
-from tenants.provisioning.kinds import (
+from tenants.provisioning import kubernetes
+from tenants.provisioning.cluster import rbac
+from tenants.provisioning.cluster.kinds import (
     DEPLOYMENT,
     EVENT,
     NAMESPACE,
@@ -25,6 +24,8 @@ from tenants.provisioning.kinds import (
     REPLICA_SET,
     Kind,
 )
+from tenants.provisioning.cluster.settings import Cluster, Namespaces
+from tenants.provisioning.driver import DriverError
 from tenants.provisioning.manifests import INSTANCE, Manifest, owned_kinds
 from tenants.provisioning.plan import Verb
 from tenants.provisioning.spec import InstanceSpec, State

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tenants.provisioning.cluster.kinds import POD, RESOURCE_QUOTA
 from tenants.provisioning.driver import DriverError
-from tenants.provisioning.kinds import POD, RESOURCE_QUOTA
 from tenants.provisioning.plan import Verb
 from tenants.provisioning.spec import InstanceSpec, Observation, Quota, State
 from tests.cluster.control_plane import MERGE_PATCH, ControlPlane

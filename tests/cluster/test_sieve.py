@@ -12,8 +12,8 @@ from uuid import UUID
 import pytest
 
 from tenants.models import Instance
-from tenants.provisioning import reflector
-from tenants.provisioning.kinds import SECRET
+from tenants.provisioning.cluster import reflector
+from tenants.provisioning.cluster.kinds import SECRET
 from tenants.provisioning.manifests import owned_kinds
 from tests.cluster.conftest import REAL
 from tests.cluster.control_plane import ControlPlane

@@ -18,8 +18,8 @@ from tenants import observing, reconciler
 from tenants.models import Event as Note
 from tenants.models import Installation, Instance, Phase, Tenant
 from tenants.models.instance import Power
-from tenants.provisioning.cluster import Cluster
-from tenants.provisioning.kinds import DEPLOYMENT, POD, REPLICA_SET, RESOURCE_QUOTA
+from tenants.provisioning.cluster.kinds import DEPLOYMENT, POD, REPLICA_SET, RESOURCE_QUOTA
+from tenants.provisioning.cluster.settings import Cluster
 from tests.cluster.agreement import Name, disagreements, everything
 from tests.cluster.chaos import Hand, People, Processes, Provisioner, Weather
 from tests.cluster.conftest import REAL

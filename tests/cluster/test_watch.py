@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from tenants.provisioning import api_server
-from tenants.provisioning.api_server import ApiServer
-from tenants.provisioning.driver import DriverError
-from tenants.provisioning.kinds import (
+from tenants.provisioning.cluster import api_server
+from tenants.provisioning.cluster.api_server import ApiServer
+from tenants.provisioning.cluster.kinds import (
     DEPLOYMENT,
     POD,
     REPLICA_SET,
@@ -20,6 +19,7 @@ from tenants.provisioning.kinds import (
     SERVICE,
     Kind,
 )
+from tenants.provisioning.driver import DriverError
 from tenants.provisioning.kubernetes import KubernetesDriver
 from tenants.provisioning.manifests import INSTANCE, owned_kinds
 from tenants.provisioning.plan import Verb

@@ -11,10 +11,11 @@ from uuid import uuid4
 import httpx
 from kubernetes.client import Configuration
 
-from tenants.provisioning.api_server import ApiServer
-from tenants.provisioning.cluster import Cluster
+from tenants.provisioning.cluster.api_server import ApiServer
+from tenants.provisioning.cluster.kinds import Kind, kind_of
+from tenants.provisioning.cluster.reflector import key_of
+from tenants.provisioning.cluster.settings import Cluster
 from tenants.provisioning.driver import DriverError
-from tenants.provisioning.kinds import Kind, kind_of
 from tenants.provisioning.kubernetes import KubernetesDriver
 from tenants.provisioning.manifests import (
     INSTALLATION,
@@ -24,7 +25,6 @@ from tenants.provisioning.manifests import (
     tenant_objects,
 )
 from tenants.provisioning.plan import Verb, plan
-from tenants.provisioning.reflector import key_of
 from tenants.provisioning.spec import InstanceSpec, Observation, State
 from tests.cluster.control_plane import MERGE_PATCH, ControlPlane
 from tests.cluster.proxy import Proxy

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from tenants.provisioning import survivors
 from tenants.provisioning.driver import DriverError
-from tenants.provisioning.folders import Folders
 from tenants.provisioning.local import LocalDriver
 from tenants.provisioning.plan import Verb, plan
+from tenants.provisioning.processes import survivors
+from tenants.provisioning.processes.folders import Folders
+from tenants.provisioning.processes.supervisor import ProgramFolder, Supervisor, UnixConnection
 from tenants.provisioning.spec import InstanceSpec, Observation, State
-from tenants.provisioning.supervisor import ProgramFolder, Supervisor, UnixConnection
 from tests.drivers.reachable import reachable
 from tests.drivers.worlds import (
     HERE,

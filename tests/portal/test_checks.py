@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from portal import checks
-from tenants.provisioning.cluster import Route
+from tenants.provisioning.cluster.settings import Route
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sys
 import pytest
 from django.conf import settings
 
-from tenants.provisioning.cluster import Cluster
+from tenants.provisioning.cluster.settings import Cluster
 
 KEYS = {"SECRET_KEY": "x" * 60, "ENCRYPTION_KEYS": "", "DATA_DIR": "/nonexistent/flowstead"}
 

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tenants.provisioning.api_server import Refusal, refusal
+from tenants.provisioning.cluster.api_server import Refusal, refusal
 
 INVALID = (
     'Deployment.apps "node-red-kitchen" is invalid: spec.template.spec.containers[0].image: Required value'

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tenants.provisioning.drift import describe, differences
+from tenants.provisioning.cluster.drift import describe, differences
 
 Json = dict[str, Any]
 SECRET = "c2VjcmV0LXZhbHVl"

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tenants.provisioning import kinds, manifests, quantities
-from tenants.provisioning.cluster import Cluster, Namespaces, Route
+from tenants.provisioning import manifests
+from tenants.provisioning.cluster import kinds, quantities
+from tenants.provisioning.cluster.settings import Cluster, Namespaces, Route
 from tenants.provisioning.manifests import (
     DIGEST,
     INSTALLATION,

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tenants.provisioning import kinds
-from tenants.provisioning.cluster import Cluster, Namespaces, Route
+from tenants.provisioning.cluster import kinds
+from tenants.provisioning.cluster.rbac import manifests, rules
+from tenants.provisioning.cluster.settings import Cluster, Namespaces, Route
 from tenants.provisioning.manifests import owned_kinds
-from tenants.provisioning.rbac import manifests, rules
 
 TENANT = Cluster(installation="1")
 SINGLE = replace(TENANT, namespaces=Namespaces.SINGLE, namespace="shared")

@@ -9,10 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from tenants.provisioning import reflector
-from tenants.provisioning.api_server import Refusal
-from tenants.provisioning.driver import DriverError
-from tenants.provisioning.kinds import (
+from tenants.provisioning.cluster import reflector
+from tenants.provisioning.cluster.api_server import Refusal
+from tenants.provisioning.cluster.kinds import (
     DEPLOYMENT,
     NAMESPACE,
     PERSISTENT_VOLUME_CLAIM,
@@ -22,7 +21,8 @@ from tenants.provisioning.kinds import (
     SERVICE,
     Kind,
 )
-from tenants.provisioning.reflector import Packed, Reflector, Shelf, key_of
+from tenants.provisioning.cluster.reflector import Packed, Reflector, Shelf, key_of
+from tenants.provisioning.driver import DriverError
 from tests.drivers.worlds import eventually
 
 Json = dict[str, Any]

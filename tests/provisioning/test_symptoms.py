@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from tenants.provisioning.cluster.symptoms import read
 from tenants.provisioning.spec import Observation, State
-from tenants.provisioning.symptoms import read
 
 Json = dict[str, Any]
 DIGEST = "4be1c7d0"

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from django.core.management import CommandError, call_command
 
-from tenants.provisioning import rbac
-from tenants.provisioning.cluster import Cluster, Namespaces
+from tenants.provisioning.cluster import rbac
+from tenants.provisioning.cluster.settings import Cluster, Namespaces
 
 
 def printed(account: str) -> list[Any]:

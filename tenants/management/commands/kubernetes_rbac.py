@@ -7,8 +7,8 @@ import yaml
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from tenants.provisioning import rbac
-from tenants.provisioning.cluster import Cluster
+from tenants.provisioning.cluster import rbac
+from tenants.provisioning.cluster.settings import Cluster
 
 
 class Command(BaseCommand):

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from tenants.models import Installation, Instance, Size, Stack, Tenant
 from tenants.models.access_token import token_hash
-from tenants.provisioning.cluster import Cluster
+from tenants.provisioning.cluster.settings import Cluster
 from tenants.provisioning.manifests import instance_objects, tenant_objects
 
 PER_TENANT = 20

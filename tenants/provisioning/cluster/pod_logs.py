@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 
-from tenants.provisioning.api_server import ApiServer, Object, Refusal, Stream
+from tenants.provisioning.cluster.api_server import ApiServer, Object, Refusal, Stream
+from tenants.provisioning.cluster.kinds import POD
+from tenants.provisioning.cluster.pods import CONTAINER
 from tenants.provisioning.driver import DriverError
-from tenants.provisioning.kinds import POD
-from tenants.provisioning.pods import CONTAINER
 
 NOTHING_YET = (204, 400, 404)  # it has no node, is waiting to start, has no run before, or has gone
 SILENCE_SECONDS = 60  # then whoever follows asks anew: a dead connection is as silent as a quiet process

@@ -16,9 +16,16 @@ from typing import Any
 
 import orjson
 
-from tenants.provisioning.api_server import ApiServer, Gone, Object, Refusal, Stream
+from tenants.provisioning.cluster.api_server import ApiServer, Gone, Object, Refusal, Stream
+from tenants.provisioning.cluster.kinds import (
+    DEPLOYMENT,
+    NAMESPACE,
+    PERSISTENT_VOLUME_CLAIM,
+    POD,
+    REPLICA_SET,
+    Kind,
+)
 from tenants.provisioning.driver import DriverError
-from tenants.provisioning.kinds import DEPLOYMENT, NAMESPACE, PERSISTENT_VOLUME_CLAIM, POD, REPLICA_SET, Kind
 from tenants.provisioning.manifests import INSTANCE, TENANT
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tenants.provisioning.cluster.pods import CONTAINER
 from tenants.provisioning.manifests import DIGEST
-from tenants.provisioning.pods import CONTAINER
 from tenants.provisioning.spec import Observation, State
 
 LONGEST_MESSAGE = 500

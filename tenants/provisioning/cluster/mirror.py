@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Condition, Event, Thread
 
-from tenants.provisioning.api_server import ApiServer, Object
+from tenants.provisioning.cluster.api_server import ApiServer, Object
+from tenants.provisioning.cluster.kinds import Kind
+from tenants.provisioning.cluster.reflector import Packed, Reflector, Shelf, key_of
 from tenants.provisioning.driver import DriverError
-from tenants.provisioning.kinds import Kind
-from tenants.provisioning.reflector import Packed, Reflector, Shelf, key_of
 
 
 @dataclass

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import ip_network
 from typing import Any
 
-from tenants.provisioning.cluster import Cluster
+from tenants.provisioning.cluster.settings import Cluster
 
 Rule = dict[str, Any]
 

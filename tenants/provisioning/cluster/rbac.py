@@ -8,9 +8,9 @@ cluster. Where that is too much, all tenants share the one namespace that the ri
 from collections.abc import Iterable
 from typing import Any
 
-from tenants.provisioning import kinds
-from tenants.provisioning.cluster import Cluster
-from tenants.provisioning.kinds import Kind
+from tenants.provisioning.cluster import kinds
+from tenants.provisioning.cluster.kinds import Kind
+from tenants.provisioning.cluster.settings import Cluster
 from tenants.provisioning.manifests import Manifest, owned_kinds
 
 # Applying on the server's side is a patch, and where there is nothing yet a create too; never an update.

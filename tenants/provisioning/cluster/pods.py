@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tenants.provisioning.cluster import Cluster
-from tenants.provisioning.quantities import cores, mebibytes
+from tenants.provisioning.cluster.quantities import cores, mebibytes
+from tenants.provisioning.cluster.settings import Cluster
 from tenants.provisioning.spec import InstanceSpec
 
 Part = dict[str, Any]
