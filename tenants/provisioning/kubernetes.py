@@ -33,6 +33,7 @@ from tenants.provisioning.manifests import (
     INSTALLATION,
     INSTANCE,
     TENANT,
+    followed_kinds,
     instance_objects,
     namespace_of,
     object_name,
@@ -59,7 +60,7 @@ class KubernetesDriver:
         self._selector = f"{INSTALLATION}={cluster.installation}"
         # Each installation is a writer of its own: what another one has written is a conflict.
         api.writer = f"flowstead-{cluster.installation}"
-        kinds = (*owned_kinds(cluster), REPLICA_SET, POD)
+        kinds = (*owned_kinds(cluster), *followed_kinds(cluster))
         paths = {kind: kind.path(self._everywhere(kind)) for kind in kinds}
         self._mirror = Mirror(api, paths, self._selector)
         self._making_tenants = Lock()

@@ -54,6 +54,13 @@ def owned_kinds(cluster: Cluster) -> tuple[Kind, ...]:
     )
 
 
+def followed_kinds(cluster: Cluster) -> tuple[Kind, ...]:
+    """The kinds that are never made here and removed all the same: what Deployments make, and the routes
+    from before there was a gateway."""
+    former_routes = (kinds.INGRESS,) if cluster.route == Route.GATEWAY else ()
+    return (*former_routes, kinds.REPLICA_SET, kinds.POD)
+
+
 def namespace_of(slug: str, cluster: Cluster) -> str:
     """Where the instances of a tenant are."""
     return cluster.namespace if cluster.is_shared else f"{cluster.namespace_prefix}-{slug}"

@@ -11,7 +11,6 @@ import pytest
 from tenants.provisioning.cluster.drift import differences
 from tenants.provisioning.cluster.kinds import (
     DEPLOYMENT,
-    HTTP_ROUTE,
     NAMESPACE,
     NETWORK_POLICY,
     POD,
@@ -27,6 +26,7 @@ from tenants.provisioning.manifests import (
 )
 from tenants.provisioning.spec import InstanceSpec, Quota, State
 from tests.cluster.control_plane import APPLY, ControlPlane
+from tests.cluster.routes import serve_routes
 from tests.cluster.worlds import kubernetes_world, path_of
 from tests.drivers.worlds import eventually, instance
 from tests.provisioning.test_manifests import CASES, CLUSTER, GATEWAY, LONGEST, PARTICULAR, SPEC
@@ -73,27 +73,6 @@ def plane(control_plane: ControlPlane) -> ControlPlane:
     )
     serve_routes(control_plane)
     return control_plane
-
-
-def serve_routes(plane: ControlPlane) -> None:
-    """The API of gateways, with routes that may look as they like."""
-    group, _, version = HTTP_ROUTE.api_version.partition("/")
-    name = f"{HTTP_ROUTE.plural}.{group}"
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    served = {"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
-    definition = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": name, "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"}},
-        "spec": {
-            "group": group,
-            "names": {"kind": HTTP_ROUTE.kind, "plural": HTTP_ROUTE.plural},
-            "scope": "Namespaced",
-            "versions": [served],
-        },
-    }
-    apply(plane, f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}", definition)
-    eventually(lambda: plane.client.get(HTTP_ROUTE.path(None)).is_success, bool)
 
 
 def apply(plane: ControlPlane, path: str, manifest: Manifest) -> httpx.Response:

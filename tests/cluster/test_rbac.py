@@ -1,19 +1,13 @@
 """The rights that Flowstead asks for are enough for all that its driver does, and none is too many."""
 
-import json
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from itertools import product
-from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from tenants.provisioning import kubernetes
-from tenants.provisioning.cluster import rbac
 from tenants.provisioning.cluster.kinds import (
     DEPLOYMENT,
     EVENT,
@@ -24,111 +18,23 @@ from tenants.provisioning.cluster.kinds import (
     REPLICA_SET,
     Kind,
 )
-from tenants.provisioning.cluster.settings import Cluster, Namespaces
+from tenants.provisioning.cluster.settings import Namespaces
 from tenants.provisioning.driver import DriverError
 from tenants.provisioning.manifests import INSTANCE, Manifest, owned_kinds
 from tenants.provisioning.plan import Verb
 from tenants.provisioning.spec import InstanceSpec, State
-from tests.cluster.control_plane import APPLY, ControlPlane
+from tests.cluster.accounts import Account, Right, account, granted
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.proxy import Answer, Answered, Call, Fate
-from tests.cluster.worlds import KubernetesWorld, kubernetes_world, repair, shared_namespace
+from tests.cluster.worlds import KubernetesWorld, repair
 from tests.drivers.test_contract import *  # noqa: F403  (the suite itself)
 from tests.drivers.worlds import do, eventually, instance
 
-ACCOUNT = "flowstead"
 MODES = list(Namespaces)
-
-
-class Right(NamedTuple):
-    verb: str
-    group: str
-    resource: str
 
 
 # All that had exactly these rights: the last tests look back at what was asked for.
 WORLDS: list[KubernetesWorld] = []
-
-
-# --- A world that a service account comes to ------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Account:
-    """A service account with the rights that an operator is told to give it."""
-
-    plane: ControlPlane
-    mode: Namespaces
-    namespace: str  # its own, and in single mode that of all instances
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {"namespaces": self.mode, "namespace": self.namespace}
-
-    @property
-    def user(self) -> str:
-        return f"system:serviceaccount:{self.namespace}:{ACCOUNT}"
-
-    def manifests(self) -> list[Manifest]:
-        return rbac.manifests(Cluster(installation="any", **self.settings), self.namespace, ACCOUNT)
-
-    @contextmanager
-    def world(self) -> Iterator[KubernetesWorld]:
-        kubeconfig = self.plane.service_account_kubeconfig(self.namespace, ACCOUNT)
-        with kubernetes_world(self.plane, kubeconfig=kubeconfig, **self.settings) as world:
-            yield world
-
-    @contextmanager
-    def client(self) -> Iterator[httpx.Client]:
-        """To ask the API server past the driver."""
-        config = json.loads(self.plane.service_account_kubeconfig(self.namespace, ACCOUNT).read_text())
-        headers = {"Authorization": f"Bearer {config['users'][0]['user']['token']}"}
-        trust = ssl.create_default_context(cafile=str(self.plane.ca))
-        with httpx.Client(
-            base_url=self.plane.server, verify=trust, headers=headers, timeout=20, trust_env=False
-        ) as client:
-            yield client
-
-    def knows_its_rights(self) -> bool:
-        """The API server reads new roles a moment after they were written."""
-        asked = {"verb": "list", "resource": "secrets", "namespace": self.namespace}
-        body = {"spec": {"user": self.user, "resourceAttributes": asked}}
-        answer = self.plane.call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body)
-        return bool(answer["status"]["allowed"])
-
-
-@contextmanager
-def account(plane: ControlPlane, mode: Namespaces, without: Right | None = None) -> Iterator[Account]:
-    with ExitStack() as stack:
-        made = Account(plane, mode, stack.enter_context(shared_namespace(plane)))
-        path = f"/api/v1/namespaces/{made.namespace}/serviceaccounts"
-        plane.call("POST", path, {"metadata": {"name": ACCOUNT}})
-        role, binding = made.manifests()
-        if without:
-            role["rules"] = one_by_one(granted(role["rules"]) - {without})
-        for manifest in (role, binding):
-            path = path_of_role(manifest)
-            plane.call("PATCH", f"{path}?fieldManager=operator", manifest, headers=APPLY)
-            stack.callback(plane.call, "DELETE", path)
-        eventually(made.knows_its_rights, bool)
-        yield made
-
-
-def path_of_role(manifest: Manifest) -> str:
-    namespace = manifest["metadata"].get("namespace")
-    kind = Kind(manifest["kind"], manifest["apiVersion"], f"{manifest['kind'].lower()}s", bool(namespace))
-    return kind.path(namespace, manifest["metadata"]["name"])
-
-
-def granted(rules: list[dict[str, Any]]) -> set[Right]:
-    return {
-        Right(*right)
-        for rule in rules
-        for right in product(rule["verbs"], rule["apiGroups"], rule["resources"])
-    }
-
-
-def one_by_one(rights: set[Right]) -> list[dict[str, Any]]:
-    return [{"verbs": [verb], "apiGroups": [group], "resources": [name]} for verb, group, name in rights]
 
 
 @pytest.fixture(scope="module", params=MODES)

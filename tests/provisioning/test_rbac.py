@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from tenants.provisioning.cluster import kinds
 from tenants.provisioning.cluster.rbac import manifests, rules
 from tenants.provisioning.cluster.settings import Cluster, Namespaces, Route
-from tenants.provisioning.manifests import owned_kinds
+from tenants.provisioning.manifests import followed_kinds, owned_kinds
 
 TENANT = Cluster(installation="1")
 SINGLE = replace(TENANT, namespaces=Namespaces.SINGLE, namespace="shared")
@@ -34,7 +33,7 @@ def test_what_it_owns_it_may_watch_apply_and_delete(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
 def test_what_follows_it_may_watch_and_clear_away(cluster: Cluster) -> None:
-    for kind in (kinds.REPLICA_SET, kinds.POD):
+    for kind in followed_kinds(cluster):
         assert verbs(cluster, kind.group, kind.plural) == {"get", "list", "watch", "delete"}
     assert verbs(cluster, "", "pods/log") == {"get"}
     assert verbs(cluster, "", "events") == {"list"}
@@ -42,7 +41,7 @@ def test_what_follows_it_may_watch_and_clear_away(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
 def test_it_has_no_right_beside_these(cluster: Cluster) -> None:
-    known = {(kind.group, kind.plural) for kind in (*owned_kinds(cluster), kinds.REPLICA_SET, kinds.POD)}
+    known = {(kind.group, kind.plural) for kind in (*owned_kinds(cluster), *followed_kinds(cluster))}
     known |= {("", "pods/log"), ("", "events")}
     granted = {
         (group, name) for rule in rules(cluster) for group in rule["apiGroups"] for name in rule["resources"]
@@ -53,7 +52,7 @@ def test_it_has_no_right_beside_these(cluster: Cluster) -> None:
 
 def test_routes_of_gateways_are_only_touched_where_they_are_used() -> None:
     assert not verbs(TENANT, "gateway.networking.k8s.io", "httproutes")
-    assert not verbs(GATEWAY, "networking.k8s.io", "ingresses")
+    assert "create" not in verbs(GATEWAY, "networking.k8s.io", "ingresses")
 
 
 def test_with_one_namespace_for_all_nothing_outside_of_it_is_needed() -> None:

@@ -11,11 +11,11 @@ from typing import Any
 from tenants.provisioning.cluster import kinds
 from tenants.provisioning.cluster.kinds import Kind
 from tenants.provisioning.cluster.settings import Cluster
-from tenants.provisioning.manifests import Manifest, owned_kinds
+from tenants.provisioning.manifests import Manifest, followed_kinds, owned_kinds
 
 # Applying on the server's side is a patch, and where there is nothing yet a create too; never an update.
 _OWN = ("get", "list", "watch", "create", "patch", "delete")
-_FOLLOW = ("get", "list", "watch", "delete")  # delete: what was left behind by its Deployment
+_FOLLOW = ("get", "list", "watch", "delete")  # delete: what was left behind
 _AUTHORIZATION = "rbac.authorization.k8s.io"
 
 
@@ -23,7 +23,7 @@ def rules(cluster: Cluster) -> list[dict[str, Any]]:
     """The rules of a role, by API group."""
     return [
         *_rules(owned_kinds(cluster), _OWN),
-        *_rules((kinds.POD, kinds.REPLICA_SET), _FOLLOW),
+        *_rules(followed_kinds(cluster), _FOLLOW),
         _rule(kinds.POD.group, ["pods/log"], ("get",)),
         _rule(kinds.EVENT.group, [kinds.EVENT.plural], ("list",)),
     ]
