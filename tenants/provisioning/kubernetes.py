@@ -1,7 +1,7 @@
 """Instances as Kubernetes objects: server-side apply towards them, a mirror of them to look at.
 
-Looking costs the API server nothing; changing costs one request an object, two where it is new, and none
-where it is as it should be. Nothing is believed gone before the API server has said so.
+Looking costs the API server nothing; changing costs one request an object, and none where it is as it
+should be. Nothing is believed gone before the API server has said so.
 """
 
 import time
@@ -44,6 +44,7 @@ from tenants.provisioning.plan import Action, Verb
 from tenants.provisioning.spec import ABSENT, InstanceSpec, Observation, State
 
 TRIES = 3
+NEVER = "1"  # a resourceVersion that no object has: the API server's own first writes come before
 PATIENCE_SECONDS = 10  # after which a pod that only waits is asked about with its events
 EVENTS_SECONDS = 30
 
@@ -255,11 +256,10 @@ class KubernetesDriver:
         kind = kind_of(manifest)
         namespace, name = key_of(manifest)
         path = kind.path(namespace or None, name)
-        live = live or self._look(kind, path, None)  # what is not ours is in no mirror
         for _ in range(TRIES):
             self._require_ours(manifest, live)
             try:
-                # Only what we know as ours is taken over; a name that is free is not forced.
+                # Only what we know as ours is taken over; of the rest only a name that is free.
                 answer = self._api.apply(path, _aimed(manifest, live), force=live is not None)
                 return self._mirror.answered(kind, answer)
             except Refusal as error:
@@ -366,10 +366,11 @@ def _is_as_wanted(manifest: Object, live: Object | None) -> bool:
 
 
 def _aimed(manifest: Object, live: Object | None) -> Object:
-    """The manifest, meant for this very object where there is one: another one is a conflict."""
+    """The manifest, meant for this very object, or for none: any other one is a conflict."""
+    aim = {"resourceVersion": NEVER} if live is None else {"uid": live["metadata"]["uid"]}
+    aimed = {**manifest, "metadata": {**manifest["metadata"], **aim}}
     if live is None:
-        return manifest
-    aimed = {**manifest, "metadata": {**manifest["metadata"], "uid": live["metadata"]["uid"]}}
+        return aimed
     return _grown(aimed, live) if kind_of(manifest) == PERSISTENT_VOLUME_CLAIM else aimed
 
 

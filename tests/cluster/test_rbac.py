@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import httpx
@@ -26,7 +27,7 @@ from tenants.provisioning.spec import InstanceSpec, State
 from tests.cluster.accounts import Account, Right, account, granted
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.proxy import Answer, Answered, Call, Fate
-from tests.cluster.worlds import KubernetesWorld, repair
+from tests.cluster.worlds import KubernetesWorld, path_of, repair
 from tests.drivers.test_contract import *  # noqa: F403  (the suite itself)
 from tests.drivers.worlds import do, eventually, instance
 
@@ -183,6 +184,23 @@ def wait_until_seen(world: KubernetesWorld, kind: Kind, live: Manifest) -> None:
         return world.driver._mirror.get(kind, metadata["namespace"], metadata["name"])
 
     eventually(seen, lambda known: known is not None and "ownerReferences" not in known["metadata"])
+
+
+def test_where_a_name_was_taken_meanwhile_it_looks(own_world: KubernetesWorld) -> None:
+    spec = instance(disk=1)
+    refused: set[str] = set()
+
+    def taken(call: Call) -> Fate:
+        if call.method != "PATCH" or call.path in refused:
+            return None
+        refused.add(call.path)
+        return Answer(409)
+
+    with ruled(own_world, taken), own_world.proxy.counting() as calls:
+        own_world.settle(replace(spec, power=False), State.STOPPED)
+    looked = {call.path for call in calls if call.method == "GET" and not (call.is_list or call.is_watch)}
+    assert refused <= looked
+    assert refused == {path_of(manifest) for manifest in own_world.wanted(spec)}
 
 
 def test_it_asks_for_the_reason_why_a_pod_waits(

@@ -29,7 +29,7 @@ def test_a_route_is_made_and_put_back_and_removed(behind_a_gateway: Account) -> 
     with behind_a_gateway.world() as world:
         spec = world.up()
         path = world.path(HTTP_ROUTE, spec)
-        assert world.live(path)["spec"]["hostnames"] == [spec.host]  # type: ignore[index]
+        assert world.live(path)["spec"] == world.manifest(HTTP_ROUTE, spec)["spec"]  # type: ignore[index]
         world.delete(path)
         eventually(lambda: world.driver.observe(spec).drift, bool)
         repair(world, spec)
