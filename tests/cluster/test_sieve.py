@@ -237,7 +237,8 @@ def test_whichever_event_of_a_life_is_missed_it_comes_right(
         house.proxy.end_watches()
         house.settle()
         eventually(house.sees_everything, bool)
-        effects = [effect(before, runs(house, subjects), subject) for subject in subjects]
+        after = runs(house, subjects)
+        effects = [effect(before, after, subject) for subject in subjects]
         assert all(other == effects[0] for other in effects), f"{of_wish(wish)}: it started something twice"
         print(
             f"{of_wish(wish)}: {len(deafness.missed)} events, {len(blind)} of them missed until the next list"
