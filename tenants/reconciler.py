@@ -169,11 +169,11 @@ class Reconciler:
         log.info("This reconciler is active: %s", self.holder)
         Claim.free_those_of_others(self.holder)
         inactive = threading.Event()
-        threads = [
-            threading.Thread(target=self._watch, args=(inactive,), daemon=True),
-            threading.Thread(target=self._sweep_now_and_then, args=(inactive,), daemon=True),
-        ]
         with wakeup.listen() as doorbell, ThreadPoolExecutor(settings.RECONCILER_WORKERS) as workers:
+            threads = [
+                threading.Thread(target=self._watch, args=(inactive, doorbell), daemon=True),
+                threading.Thread(target=self._sweep_now_and_then, args=(inactive,), daemon=True),
+            ]
             for thread in threads:
                 thread.start()
             try:
@@ -202,7 +202,7 @@ class Reconciler:
                 pk = claim.instance.pk
                 with self._guard:
                     self._busy.add(pk)
-                workers.submit(self._work_and_ring, claim, pk)
+                workers.submit(self._work_and_ring, claim, pk, doorbell)
             if not claims or room <= len(claims):
                 doorbell.wait(self._until_next_due())
 
@@ -218,22 +218,22 @@ class Reconciler:
             return POLL_SECONDS
         return min(POLL_SECONDS, max(0.02, (next_due - timezone.now()).total_seconds()))
 
-    def _work_and_ring(self, claim: Claim, pk: UUID) -> None:
+    def _work_and_ring(self, claim: Claim, pk: UUID, doorbell: wakeup.Doorbell) -> None:
         try:
             self._work(claim)
         finally:
             with self._guard:
                 self._busy.discard(pk)  # not claim.instance.pk: Django empties it on delete()
             connection.close()
-            wakeup.ring()
+            doorbell.ring()
 
-    def _watch(self, inactive: threading.Event) -> None:
+    def _watch(self, inactive: threading.Event, doorbell: wakeup.Doorbell) -> None:
         """What happens in the world makes its instance due."""
         while not inactive.is_set():
             try:
                 for instance_id in self.driver.watch(inactive):
                     Instance.objects.filter(pk=instance_id).not_waiting().mark_due()
-                    wakeup.ring()
+                    doorbell.ring()
             except (DriverError, DatabaseError) as error:
                 log.warning("The watch ended and is started again: %s", error)
             connection.close()
