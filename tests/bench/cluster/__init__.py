@@ -1,1 +1,3 @@
 """What Flowstead costs a Kubernetes cluster, on a real control plane with kwok's nodes."""
+
+PER_TENANT = 20

@@ -1,4 +1,4 @@
-"""``python -m tests.bench.cluster [name…] [--instances N] [--quick]``: tables, and bench-results/cluster-<name>.json."""
+"""``python -m tests.bench.cluster [name…] [--instances N]``: tables, and bench-results/cluster-<name>.json."""
 
 import argparse
 from collections.abc import Callable

@@ -10,8 +10,7 @@ from tenants.models import Installation, Instance, Size, Stack, Tenant
 from tenants.models.access_token import token_hash
 from tenants.provisioning.cluster.settings import Cluster
 from tenants.provisioning.manifests import instance_objects, tenant_objects
-
-PER_TENANT = 20
+from tests.bench.cluster import PER_TENANT
 
 
 @transaction.atomic
