@@ -14,7 +14,7 @@ from tenants.provisioning.cluster import rbac
 from tenants.provisioning.cluster.kinds import Kind
 from tenants.provisioning.cluster.settings import Cluster, Namespaces
 from tenants.provisioning.manifests import Manifest
-from tests.cluster.control_plane import APPLY, ControlPlane
+from tests.cluster.access import APPLY, Access
 from tests.cluster.worlds import KubernetesWorld, kubernetes_world, shared_namespace
 from tests.drivers.worlds import eventually
 
@@ -31,7 +31,7 @@ class Right(NamedTuple):
 class Account:
     """A service account with the rights that an operator is told to give it."""
 
-    plane: ControlPlane
+    plane: Access
     mode: Namespaces
     namespace: str  # its own, and in single mode that of all instances
     more: Mapping[str, Any] = field(default_factory=dict)  # settings of the cluster that rights depend on
@@ -73,9 +73,7 @@ class Account:
 
 
 @contextmanager
-def account(
-    plane: ControlPlane, mode: Namespaces, without: Right | None = None, **more: Any
-) -> Iterator[Account]:
+def account(plane: Access, mode: Namespaces, without: Right | None = None, **more: Any) -> Iterator[Account]:
     with ExitStack() as stack:
         made = Account(plane, mode, stack.enter_context(shared_namespace(plane)), more)
         path = f"/api/v1/namespaces/{made.namespace}/serviceaccounts"

@@ -38,8 +38,9 @@ from tenants.provisioning.plan import Action
 from tenants.provisioning.spec import InstanceSpec, Observation
 from tenants.reconciler import Reconciler
 from tests import factories
+from tests.cluster.access import MERGE_PATCH
 from tests.cluster.agreement import disagreements, everything
-from tests.cluster.control_plane import MERGE_PATCH, ControlPlane
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.objects import volume_for
 from tests.cluster.platforms import CLAIMS, Killed
 from tests.cluster.proxy import Answer, Call, Delay, Fate, Lose, Proxy, Wait

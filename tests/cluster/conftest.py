@@ -3,11 +3,13 @@
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import kubernetes
 import pytest
 
+from tests.cluster.access import NOT_HERE, Access, GivenCluster
 from tests.cluster.build import BuildError, programs
 from tests.cluster.control_plane import ControlPlane
 
@@ -31,23 +33,27 @@ def _own_control_plane() -> Iterator[ControlPlane | None]:
 
 
 @pytest.fixture(scope="session")
-def kubeconfig(_own_control_plane: ControlPlane | None) -> Path:
-    """Of somebody who may do everything, in whichever cluster it is."""
-    return _own_control_plane.kubeconfig if _own_control_plane else Path(str(REAL))
+def cluster(_own_control_plane: ControlPlane | None) -> Iterator[Access]:
+    """Whichever it is."""
+    if _own_control_plane:
+        yield _own_control_plane
+        return
+    with closing(GivenCluster(Path(str(REAL)))) as given:
+        yield given
 
 
 @pytest.fixture(scope="session")
 def control_plane(_own_control_plane: ControlPlane | None) -> ControlPlane:
     """For tests that end programs, or have pods fail. Those want no real cluster."""
     if _own_control_plane is None:
-        pytest.skip("it ends or fakes parts of the cluster, and KUBECONFIG names a real one")
+        pytest.skip(NOT_HERE)
     return _own_control_plane
 
 
 @pytest.fixture
-def namespace(kubeconfig: Path) -> Iterator[str]:
+def namespace(cluster: Access) -> Iterator[str]:
     """One of the test's own, deleted afterwards; its end is not waited for."""
-    with kubernetes.config.new_client_from_config(str(kubeconfig)) as client:
+    with kubernetes.config.new_client_from_config(str(cluster.kubeconfig)) as client:
         core = kubernetes.client.CoreV1Api(client)
         name = f"test-{uuid.uuid4().hex[:8]}"
         core.create_namespace({"metadata": {"name": name}})

@@ -10,14 +10,12 @@ import json
 import os
 import shutil
 import ssl
-import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +23,7 @@ import httpx
 import yaml
 
 from tests.cluster import stages
+from tests.cluster.access import APPLY, MERGE_PATCH, Access
 from tests.cluster.build import Programs, kubernetes_version, programs
 from tests.cluster.certificates import Authority, Pair
 from tests.cluster.commands import ADDRESS, Commands, Ports
@@ -36,15 +35,13 @@ MEMORY = Path("/dev/shm")
 # The group that no rule of RBAC can refuse.
 EVERYTHING = "system:masters"
 START_SECONDS = 60
-MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
-APPLY = {"Content-Type": "application/apply-patch+yaml"}
 
 
 class ControlPlaneError(Exception):
     """What did not come up, with the end of its log."""
 
 
-class ControlPlane:
+class ControlPlane(Access):
     """Started by `with` or open(); close() leaves no process and no file.
 
     Programs are named as their executables: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok.
@@ -97,8 +94,7 @@ class ControlPlane:
         for program in self._programs.values():
             program.kill()
         self._programs.clear()
-        if "client" in self.__dict__:
-            self.client.close()
+        super().close()
         if hasattr(self, "_spawner"):
             self._spawner.shutdown()
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -129,43 +125,16 @@ class ControlPlane:
 
     @property
     def kubeconfig(self) -> Path:
-        """Of somebody who may do everything."""
         return self.folder / "admin.kubeconfig"
+
+    @property
+    def kubectl_program(self) -> str:
+        return str(self._built.path("kubectl"))
 
     def user_kubeconfig(self, user: str, groups: Sequence[str] = ()) -> Path:
         """Of a user who may do what RBAC grants to this name or these groups. At first that is nothing."""
         name = f"user-{uuid.uuid4()}"
-        return self._kubeconfig(name, _certificate_user(self._authority.client(name, user, groups)))
-
-    def service_account_kubeconfig(self, namespace: str, name: str, seconds: int = 3600) -> Path:
-        """Of a service account, with a token that the API server issues now."""
-        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
-        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
-        answer = self.call("POST", path, request | {"spec": {"expirationSeconds": seconds}})
-        return self._kubeconfig(f"account-{namespace}-{name}", {"token": answer["status"]["token"]})
-
-    @cached_property
-    def client(self) -> httpx.Client:
-        """Talks to the API server as somebody who may do everything."""
-        context = ssl.create_default_context(cafile=str(self.ca))
-        pair = self._admin
-        context.load_cert_chain(pair.public, pair.private)
-        return httpx.Client(base_url=self.server, verify=context, timeout=20, trust_env=False)
-
-    def call(self, method: str, path: str, body: Any = None, **kwargs: Any) -> Any:
-        """One request as that somebody: the JSON of the answer. Refusals raise httpx.HTTPStatusError."""
-        answer = self.client.request(method, path, json=body, **kwargs)
-        if answer.is_error:
-            raise httpx.HTTPStatusError(
-                f"{method} {path}: {answer.status_code} {answer.text}",
-                request=answer.request,
-                response=answer,
-            )
-        return answer.json()
-
-    def kubectl(self, *arguments: str) -> str:
-        command = [str(self._built.path("kubectl")), "--kubeconfig", str(self.kubeconfig), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return self.write_kubeconfig(name, _certificate_user(self._authority.client(name, user, groups)))
 
     # -- what a test does to it -------------------------------------------------------------------------------------
 
@@ -281,9 +250,8 @@ class ControlPlane:
             account_keys=authority.signing_pair("service-accounts"),
             kubelet_client=authority.client("kubelet-client", "kube-apiserver", [EVERYTHING]),
         )
-        self._admin = authority.client("admin", "admin", [EVERYTHING])
         for name in ("admin", "kube-controller-manager", "kube-scheduler", "kwok"):
-            self._kubeconfig(name, _certificate_user(authority.client(name, name, [EVERYTHING])))
+            self.write_kubeconfig(name, _certificate_user(authority.client(name, name, [EVERYTHING])))
         (self.folder / "pods").mkdir()
         empty = self.folder / "pods" / "empty.log"
         empty.touch()
@@ -315,20 +283,6 @@ class ControlPlane:
         self.call("POST", "/apis/storage.k8s.io/v1/storageclasses", storage_class())
         for number in range(self.nodes):
             self.add_node(f"node-{number}")
-
-    def _kubeconfig(self, name: str, user: Mapping[str, str]) -> Path:
-        path = self.folder / f"{name}.kubeconfig"
-        cluster = {"server": self.server, "certificate-authority-data": _base64(self.ca)}
-        document = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "test", "cluster": cluster}],
-            "users": [{"name": name, "user": dict(user)}],
-            "contexts": [{"name": name, "context": {"cluster": "test", "user": name}}],
-            "current-context": name,
-        }
-        path.write_text(json.dumps(document))
-        return path
 
     def _make_log(self, pod: Mapping[str, Any], folder: Path) -> None:
         """The files, and the object that tells kwok of them; and waits until kwok has read it."""

@@ -1,7 +1,8 @@
 """The Gateway API in a control plane that has nobody to route anything."""
 
 from tenants.provisioning.cluster.kinds import HTTP_ROUTE
-from tests.cluster.control_plane import APPLY, ControlPlane
+from tests.cluster.access import APPLY
+from tests.cluster.control_plane import ControlPlane
 from tests.drivers.worlds import eventually
 
 

@@ -25,7 +25,8 @@ from tenants.provisioning.manifests import (
     tenant_objects,
 )
 from tenants.provisioning.spec import InstanceSpec, Quota, State
-from tests.cluster.control_plane import APPLY, ControlPlane
+from tests.cluster.access import APPLY
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.routes import serve_routes
 from tests.cluster.worlds import kubernetes_world, path_of
 from tests.drivers.worlds import eventually, instance

@@ -17,7 +17,8 @@ from tenants.provisioning.cluster.kinds import (
     Kind,
 )
 from tenants.provisioning.manifests import INSTALLATION, INSTANCE, TENANT
-from tests.cluster.control_plane import MERGE_PATCH, ControlPlane
+from tests.cluster.access import MERGE_PATCH
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.histories import Subject, make_offers
 from tests.cluster.platforms import Platform, platform, storage_class_that_grows
 from tests.drivers.worlds import eventually

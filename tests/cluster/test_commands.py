@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.cluster.access import Access
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.installation import Installation
 from tests.drivers.worlds import eventually
@@ -22,13 +23,13 @@ def prefix() -> str:
 
 
 @pytest.fixture
-def installation(control_plane: ControlPlane, prefix: str) -> Iterator[Installation]:
-    with Installation(control_plane.kubeconfig, KUBERNETES_NAMESPACE_PREFIX=prefix) as installation:
+def installation(cluster: Access, prefix: str) -> Iterator[Installation]:
+    with Installation(cluster.kubeconfig, KUBERNETES_NAMESPACE_PREFIX=prefix) as installation:
         yield installation
 
 
 def test_the_reconciler_finds_its_way_by_the_settings_and_repairs_what_a_hand_removes(
-    control_plane: ControlPlane, installation: Installation, prefix: str
+    cluster: Access, installation: Installation, prefix: str
 ) -> None:
     installation.call(ROWS, "make(0, 2)")
     assert installation.manage("reconcile", "--plan").splitlines() == [
@@ -37,22 +38,22 @@ def test_the_reconciler_finds_its_way_by_the_settings_and_repairs_what_a_hand_re
     ]
     installation.start()
     installation.wait_for(RUNNING, 2)
-    control_plane.kubectl("-n", f"{prefix}-team-0", "delete", "service", "node-red-flow-0")
+    cluster.kubectl("-n", f"{prefix}-team-0", "delete", "service", "node-red-flow-0")
     installation.wait_for(REPAIRS, 1)
-    found = control_plane.kubectl("-n", f"{prefix}-team-0", "get", "services", "-o", "name")
+    found = cluster.kubectl("-n", f"{prefix}-team-0", "get", "services", "-o", "name")
     assert found.split() == ["service/node-red-flow-0", "service/node-red-flow-1"]
     installation.stop()
     assert installation.manage("reconcile", "--plan").strip() == "Nothing: everything is as it should be."
 
 
 def test_the_plan_names_what_a_reconciler_would_repair_and_repairs_nothing(
-    control_plane: ControlPlane, installation: Installation, prefix: str
+    cluster: Access, installation: Installation, prefix: str
 ) -> None:
     installation.call(ROWS, "make(0, 1)")
     installation.start()
     installation.wait_for(RUNNING, 1)
     installation.stop()
-    control_plane.kubectl("-n", f"{prefix}-team-0", "delete", "ingress", "node-red-flow-0")
+    cluster.kubectl("-n", f"{prefix}-team-0", "delete", "ingress", "node-red-flow-0")
     for _ in range(2):
         plan = installation.manage("reconcile", "--plan").strip()
         assert plan == "flow-0: repair (Ingress node-red-flow-0 was missing)"
@@ -74,14 +75,14 @@ def test_an_operator_reads_the_log_of_the_page_from_the_cluster(
 
 
 def test_the_rights_that_it_prints_are_accepted_and_enough(
-    control_plane: ControlPlane, installation: Installation, prefix: str, tmp_path: Path
+    cluster: Access, installation: Installation, prefix: str, tmp_path: Path
 ) -> None:
-    control_plane.kubectl("create", "namespace", prefix)
-    control_plane.kubectl("-n", prefix, "create", "serviceaccount", "flowstead")
+    cluster.kubectl("create", "namespace", prefix)
+    cluster.kubectl("-n", prefix, "create", "serviceaccount", "flowstead")
     rights = tmp_path / "rights.yaml"
     rights.write_text(installation.manage("kubernetes_rbac", "--service-account", f"{prefix}/flowstead"))
-    control_plane.kubectl("apply", "-f", str(rights))
-    kubeconfig = control_plane.service_account_kubeconfig(prefix, "flowstead")
+    cluster.kubectl("apply", "-f", str(rights))
+    kubeconfig = cluster.service_account_kubeconfig(prefix, "flowstead")
     with Installation(kubeconfig, KUBERNETES_NAMESPACE_PREFIX=prefix) as restricted:
         restricted.call(ROWS, "make(0, 1)")
         restricted.start()

@@ -14,21 +14,21 @@ from tenants.provisioning.driver import DriverError
 from tenants.provisioning.manifests import INSTALLATION, INSTANCE
 from tenants.provisioning.plan import Verb
 from tenants.provisioning.spec import InstanceSpec, State
-from tests.cluster.control_plane import ControlPlane
+from tests.cluster.access import Access
 from tests.cluster.proxy import Call
 from tests.cluster.worlds import KubernetesWorld, kubernetes_world, repair, shared_namespace
 from tests.drivers.worlds import do, eventually, instance, until
 
 
 @pytest.fixture(scope="module")
-def world(control_plane: ControlPlane) -> Iterator[KubernetesWorld]:
-    with kubernetes_world(control_plane) as world:
+def world(cluster: Access) -> Iterator[KubernetesWorld]:
+    with kubernetes_world(cluster) as world:
         yield world
 
 
 @pytest.fixture
-def own_world(control_plane: ControlPlane) -> Iterator[KubernetesWorld]:
-    with kubernetes_world(control_plane) as world:
+def own_world(cluster: Access) -> Iterator[KubernetesWorld]:
+    with kubernetes_world(cluster) as world:
         yield world
 
 
@@ -108,12 +108,10 @@ def test_installations_side_by_side_never_touch_each_other(world: KubernetesWorl
     assert world.driver.observe(mine).state == State.RUNNING
 
 
-def test_installations_may_share_the_one_namespace_of_all(
-    control_plane: ControlPlane, stack: ExitStack
-) -> None:
-    namespace = stack.enter_context(shared_namespace(control_plane))
+def test_installations_may_share_the_one_namespace_of_all(cluster: Access, stack: ExitStack) -> None:
+    namespace = stack.enter_context(shared_namespace(cluster))
     single = {"namespaces": Namespaces.SINGLE, "namespace": namespace}
-    one, two = (stack.enter_context(kubernetes_world(control_plane, **single)) for _ in range(2))
+    one, two = (stack.enter_context(kubernetes_world(cluster, **single)) for _ in range(2))
     mine, theirs = one.up(tenant="alice"), two.up(tenant="bob")
     assert one.driver.inventory() == {mine.id}
     assert two.driver.inventory() == {theirs.id}

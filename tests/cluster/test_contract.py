@@ -4,18 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.control_plane import ControlPlane
+from tests.cluster.access import Access
 from tests.cluster.worlds import KubernetesWorld, kubernetes_world
 from tests.drivers.test_contract import *  # noqa: F403  (the suite itself)
 
 
 @pytest.fixture(scope="module")
-def world(control_plane: ControlPlane) -> Iterator[KubernetesWorld]:
-    with kubernetes_world(control_plane) as world:
+def world(cluster: Access) -> Iterator[KubernetesWorld]:
+    with kubernetes_world(cluster) as world:
         yield world
 
 
 @pytest.fixture
-def own_world(control_plane: ControlPlane) -> Iterator[KubernetesWorld]:
-    with kubernetes_world(control_plane) as world:
+def own_world(cluster: Access) -> Iterator[KubernetesWorld]:
+    with kubernetes_world(cluster) as world:
         yield world

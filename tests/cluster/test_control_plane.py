@@ -110,9 +110,9 @@ def deployment(name: str, replicas: int = 1, **container: Any) -> dict[str, Any]
 
 
 def test_the_official_client_makes_a_deployment_and_its_pod_becomes_ready(
-    kubeconfig: Path, namespace: str
+    control_plane: ControlPlane, namespace: str
 ) -> None:
-    client = kubernetes.config.new_client_from_config(str(kubeconfig))
+    client = kubernetes.config.new_client_from_config(str(control_plane.kubeconfig))
     apps = kubernetes.client.AppsV1Api(client)
 
     apps.create_namespaced_deployment(namespace, deployment("web", replicas=2))

@@ -28,7 +28,7 @@ from tenants.provisioning.driver import DriverError
 from tenants.provisioning.manifests import INSTANCE, owned_kinds
 from tenants.provisioning.plan import Verb, plan
 from tenants.provisioning.spec import InstanceSpec, Quota, State
-from tests.cluster.control_plane import ControlPlane
+from tests.cluster.access import Access
 from tests.cluster.worlds import (
     KubernetesWorld,
     kubernetes_world,
@@ -44,8 +44,8 @@ QUOTA = Quota(memory=64 * 1024, disk=100)
 
 
 @pytest.fixture(scope="module")
-def world(control_plane: ControlPlane) -> Iterator[KubernetesWorld]:
-    with kubernetes_world(control_plane) as world:
+def world(cluster: Access) -> Iterator[KubernetesWorld]:
+    with kubernetes_world(cluster) as world:
         yield world
 
 
@@ -64,8 +64,8 @@ def news(world: KubernetesWorld, kitchen: InstanceSpec) -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def own_world(control_plane: ControlPlane) -> Iterator[KubernetesWorld]:
-    with kubernetes_world(control_plane) as world:
+def own_world(cluster: Access) -> Iterator[KubernetesWorld]:
+    with kubernetes_world(cluster) as world:
         yield world
 
 
@@ -308,10 +308,10 @@ def test_instances_move_with_their_namespaces(own_world: KubernetesWorld) -> Non
     own_world.remove(spec)
 
 
-def test_in_the_one_namespace_policies_are_put_back_too(control_plane: ControlPlane) -> None:
-    with shared_namespace(control_plane) as namespace:
+def test_in_the_one_namespace_policies_are_put_back_too(cluster: Access) -> None:
+    with shared_namespace(cluster) as namespace:
         single = {"namespaces": Namespaces.SINGLE, "namespace": namespace}
-        with kubernetes_world(control_plane, **single) as world:
+        with kubernetes_world(cluster, **single) as world:
             spec = world.up()
             with watching(world.driver) as news:
                 settle_down(news, spec)
@@ -329,7 +329,7 @@ def test_in_the_one_namespace_policies_are_put_back_too(control_plane: ControlPl
 @pytest.fixture
 def with_disk(own_world: KubernetesWorld) -> InstanceSpec:
     """Of a class whose disks can grow."""
-    plane = own_world.plane
+    plane = own_world.own_plane
     name = f"growing-{uuid4().hex[:8]}"
     classes = "/apis/storage.k8s.io/v1/storageclasses"
     body = {"metadata": {"name": name}, "provisioner": "flowstead.test/volumes", "allowVolumeExpansion": True}

@@ -24,6 +24,7 @@ from tenants.provisioning.driver import DriverError
 from tenants.provisioning.manifests import INSTANCE, Manifest, owned_kinds
 from tenants.provisioning.plan import Verb
 from tenants.provisioning.spec import InstanceSpec, State
+from tests.cluster.access import Access
 from tests.cluster.accounts import Account, Right, account, granted
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.proxy import Answer, Answered, Call, Fate
@@ -39,8 +40,8 @@ WORLDS: list[KubernetesWorld] = []
 
 
 @pytest.fixture(scope="module", params=MODES)
-def restricted(request: pytest.FixtureRequest, control_plane: ControlPlane) -> Iterator[Account]:
-    with account(control_plane, request.param) as made:
+def restricted(request: pytest.FixtureRequest, cluster: Access) -> Iterator[Account]:
+    with account(cluster, request.param) as made:
         yield made
 
 
@@ -203,6 +204,7 @@ def test_where_a_name_was_taken_meanwhile_it_looks(own_world: KubernetesWorld) -
     assert refused == {path_of(manifest) for manifest in own_world.wanted(spec)}
 
 
+@pytest.mark.usefixtures("control_plane")
 def test_it_asks_for_the_reason_why_a_pod_waits(
     world: KubernetesWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,9 +257,9 @@ NEVER_OUTSIDE = [
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_it_has_no_right_to_it_may_not(control_plane: ControlPlane, mode: Namespaces) -> None:
+def test_what_it_has_no_right_to_it_may_not(cluster: Access, mode: Namespaces) -> None:
     never = NEVER + (NEVER_OUTSIDE if mode == Namespaces.SINGLE else [])
-    with account(control_plane, mode) as made, made.client() as client:
+    with account(cluster, mode) as made, made.client() as client:
         secrets = client.get(f"/api/v1/namespaces/{made.namespace}/secrets")
         assert secrets.status_code == 200  # it is let in, and refused only what follows
         for method, path, words in never:
@@ -280,9 +282,9 @@ def assert_refused(answer: httpx.Response, words: str) -> None:
     ],
 )
 def test_a_right_that_is_missing_is_told_in_the_words_of_the_api_server(
-    control_plane: ControlPlane, missing: Right, permanent: bool
+    cluster: Access, missing: Right, permanent: bool
 ) -> None:
-    with account(control_plane, Namespaces.SINGLE, without=missing) as made, made.world() as world:
+    with account(cluster, Namespaces.SINGLE, without=missing) as made, made.world() as world:
         words = f'User "{made.user}" cannot {missing.verb} resource "{missing.resource}"'
         with pytest.raises(DriverError, match=words) as caught:
             do(world.driver, Verb.CREATE, instance())

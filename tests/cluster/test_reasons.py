@@ -10,7 +10,8 @@ from tenants.provisioning.cluster.kinds import POD, RESOURCE_QUOTA
 from tenants.provisioning.driver import DriverError
 from tenants.provisioning.plan import Verb
 from tenants.provisioning.spec import InstanceSpec, Observation, Quota, State
-from tests.cluster.control_plane import MERGE_PATCH, ControlPlane
+from tests.cluster.access import MERGE_PATCH
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.worlds import KubernetesWorld, kubernetes_world
 from tests.drivers.worlds import do, eventually, instance, until
 

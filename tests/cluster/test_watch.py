@@ -24,7 +24,8 @@ from tenants.provisioning.kubernetes import KubernetesDriver
 from tenants.provisioning.manifests import INSTANCE, owned_kinds
 from tenants.provisioning.plan import Verb
 from tenants.provisioning.spec import ABSENT, InstanceSpec, Observation, State
-from tests.cluster.control_plane import MERGE_PATCH, ControlPlane
+from tests.cluster.access import MERGE_PATCH
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.proxy import Answer, Call, Fate, Instead, Lose, Wait
 from tests.cluster.worlds import KubernetesWorld, kubernetes_world, settle_down
 from tests.drivers.worlds import do, eventually, instance, until, watching

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import pytest
 from kubernetes.client import Configuration
 
 from tenants.provisioning.cluster.api_server import ApiServer
@@ -26,7 +27,8 @@ from tenants.provisioning.manifests import (
 )
 from tenants.provisioning.plan import Verb, plan
 from tenants.provisioning.spec import InstanceSpec, Observation, State
-from tests.cluster.control_plane import MERGE_PATCH, ControlPlane
+from tests.cluster.access import MERGE_PATCH, NOT_HERE, Access
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.proxy import Proxy
 from tests.drivers.worlds import do, eventually, instance
 
@@ -38,7 +40,7 @@ Json = dict[str, Any]
 class KubernetesWorld:
     """An installation of its own in a real cluster, with the tests' proxy before the API server."""
 
-    def __init__(self, plane: ControlPlane, proxy: Proxy, **changes: Any) -> None:
+    def __init__(self, plane: Access, proxy: Proxy, **changes: Any) -> None:
         self.plane = plane
         self.proxy = proxy
         number = uuid4()
@@ -52,6 +54,13 @@ class KubernetesWorld:
         configuration.host = self.proxy.url
         self.cluster = replace(self.cluster, **changes)
         return KubernetesDriver(ApiServer(configuration, seconds), self.cluster, seconds)
+
+    @property
+    def own_plane(self) -> ControlPlane:
+        """Whose programs can be ended, and whose pods do as they are told."""
+        if not isinstance(self.plane, ControlPlane):
+            pytest.skip(NOT_HERE)
+        return self.plane
 
     def restart_driver(self, **changes: Any) -> None:
         self.driver.close()
@@ -71,7 +80,7 @@ class KubernetesWorld:
         return name
 
     def set_fate(self, spec: InstanceSpec, fate: str | None) -> None:
-        self.plane.set_fate(self.namespace(spec), self.pod(spec), fate)
+        self.own_plane.set_fate(self.namespace(spec), self.pod(spec), fate)
 
     # --- As a reconciler ----------------------------------------------------------------------------
 
@@ -143,7 +152,7 @@ class KubernetesWorld:
         self.set_fate(spec, "restart-1")
 
     def print(self, spec: InstanceSpec, line: str) -> None:
-        self.plane.print(self.namespace(spec), self.pod(spec), line)
+        self.own_plane.print(self.namespace(spec), self.pod(spec), line)
 
     def fall_silent(self) -> None:
         """Until the driver has noticed, it tells what it saw last; that is no absence either."""
@@ -183,7 +192,7 @@ def repair(world: KubernetesWorld, spec: InstanceSpec) -> None:
 
 @contextmanager
 def kubernetes_world(
-    plane: ControlPlane, *, kubeconfig: Path | None = None, **changes: Any
+    plane: Access, *, kubeconfig: Path | None = None, **changes: Any
 ) -> Iterator[KubernetesWorld]:
     """``kubeconfig``: as whom the driver comes, else as somebody who may do everything."""
     with Proxy(kubeconfig or plane.kubeconfig) as proxy:
@@ -197,7 +206,7 @@ def kubernetes_world(
 
 
 @contextmanager
-def shared_namespace(plane: ControlPlane) -> Iterator[str]:
+def shared_namespace(plane: Access) -> Iterator[str]:
     """For installations whose tenants are all in one namespace."""
     name = f"shared-{uuid4().hex[:8]}"
     plane.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})

@@ -540,6 +540,18 @@ def test_many_instances_are_worked_on_at_the_same_time_and_each_once(running, dr
 
 
 @pytest.mark.django_db(transaction=True)
+def test_its_workers_wake_it_without_any_socket(running, driver, user, settings, monkeypatch):
+    """Where it runs apart from the web processes nobody else rings."""
+    settings.RECONCILER_DOORBELL = None
+    settings.RECONCILER_WORKERS = 2
+    monkeypatch.setattr("tenants.reconciler.POLL_SECONDS", 5)
+    for number in range(8):
+        make_instance(user, f"flow-{number}").turn_off(user)
+    running(driver)
+    wait_for(lambda: Instance.objects.filter(phase=Phase.STOPPED).count() == 8)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_deleting_more_instances_than_there_are_workers_holds_up_nothing(running, driver, user, settings):
     settings.RECONCILER_WORKERS = 2
     running(driver)
