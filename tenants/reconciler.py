@@ -42,6 +42,7 @@ class Reconciler:
         self._busy: set[UUID] = set()
         self._guard = threading.Lock()
         self._problem = ""
+        self._newest_next = False
 
     # --- One instance -----------------------------------------------------------------------------
 
@@ -79,8 +80,12 @@ class Reconciler:
         return len(claims)
 
     def _claim(self, limit: int) -> list[Claim]:
+        """Now what has been due for the longest, now what is due since a moment ago: thousands that were
+        made at once hold up nobody's click, and no click holds them up for good."""
         now = timezone.now()
-        candidates = Instance.objects.due(now).order_by("due_at").values_list("pk", flat=True)
+        order = "-due_at" if self._newest_next else "due_at"
+        self._newest_next = not self._newest_next
+        candidates = Instance.objects.due(now).order_by(order).values_list("pk", flat=True)
         with self._guard:
             free = [pk for pk in candidates[: limit + len(self._busy)] if pk not in self._busy][:limit]
         claims = [self._take(pk) for pk in free]

@@ -539,6 +539,17 @@ def test_many_instances_are_worked_on_at_the_same_time_and_each_once(running, dr
     assert sorted(name for name, _ in driver.actions) == sorted(str(instance.pk) for instance in instances)
 
 
+def test_many_at_once_hold_up_nobody_and_nobody_holds_them_up(reconciler, user):
+    bulk = [make_instance(user, f"bulk-{number}") for number in range(10)]
+    taken = []
+    for number in range(5):
+        clicked = make_instance(user, f"click-{number}")
+        names = [claim.instance.name for _ in range(2) for claim in reconciler._claim(1)]
+        assert clicked.name in names
+        taken += names
+    assert [name for name in taken if name.startswith("bulk")] == [one.name for one in bulk[:5]]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_its_workers_wake_it_without_any_socket(running, driver, user, settings, monkeypatch):
     """Where it runs apart from the web processes nobody else rings."""
