@@ -17,7 +17,7 @@ from tests.cluster.installation import Installation
 from tests.e2e.product import ROOT
 
 SPAWNER_REQUIREMENTS = ROOT / "requirements" / "bench.txt"
-PODS_A_NODE = 250
+PODS_A_NODE = 2500  # few nodes: each one's heartbeats cost the machine as much as many pods
 ROWS = "tests.bench.cluster.rows"
 QUICK = ("--kube-api-qps=1000", "--kube-api-burst=2000")
 TENANT_OBJECTS = 6
@@ -65,7 +65,7 @@ def plane_for(count: int, *, quick: bool) -> ControlPlane:
     """By itself a controller sends 20 requests a second. ``quick``: so many that only the machine limits it."""
     return ControlPlane(
         nodes=count // PODS_A_NODE + 1,
-        capacity=Capacity(cpu="256", memory="1Ti", pods=PODS_A_NODE + 10),
+        capacity=Capacity(cpu="2000", memory="8Ti", pods=PODS_A_NODE + 10),
         audit=True,
         controller_arguments=QUICK if quick else (),
     )

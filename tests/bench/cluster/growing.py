@@ -1,5 +1,6 @@
 """What a growing installation costs while nothing happens, and how soon it is repaired."""
 
+import sys
 import time
 from typing import Any
 
@@ -29,6 +30,7 @@ def measure(count: int) -> Report:
             if step == STEPS[0]:
                 repaired = _repair(plane)
             figures.append({"instances": there, "created_in": seconds, **_rest(plane, installation)})
+            print(figures[-1], file=sys.stderr, flush=True)  # the next step takes a while
     rest = Table(
         "At rest",
         ["instances", "requests a minute", "CPU % of a core", "reconciler's memory (PSS), MB"],
