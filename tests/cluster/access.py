@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import shutil
 import ssl
 import subprocess
@@ -18,6 +19,7 @@ import kubernetes
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 APPLY = {"Content-Type": "application/apply-patch+yaml"}
 
+REAL = os.environ.get("KUBECONFIG")
 NOT_HERE = "it ends or fakes parts of the cluster, and KUBECONFIG names a real one"
 
 

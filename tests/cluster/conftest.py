@@ -1,6 +1,5 @@
 """The cluster that these tests run against: a control plane of their own, or the one that KUBECONFIG names."""
 
-import os
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,11 +8,9 @@ from pathlib import Path
 import kubernetes
 import pytest
 
-from tests.cluster.access import NOT_HERE, Access, GivenCluster
+from tests.cluster.access import NOT_HERE, REAL, Access, GivenCluster
 from tests.cluster.build import BuildError, programs
 from tests.cluster.control_plane import ControlPlane
-
-REAL = os.environ.get("KUBECONFIG")
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import pytest
 from django.db.models import F, Q
 from django.utils import timezone
 from kubernetes.client import Configuration
@@ -20,9 +21,10 @@ from tenants.provisioning.driver import DriverError
 from tenants.provisioning.kubernetes import KubernetesDriver
 from tenants.provisioning.manifests import INSTANCE, TENANT, namespace_of, object_name
 from tenants.reconciler import Reconciler
+from tests.cluster.access import NOT_HERE, REAL
 from tests.cluster.agreement import Name, disagreements, everything
-from tests.cluster.control_plane import ControlPlane
-from tests.cluster.objects import volume_for
+from tests.cluster.control_plane import QUICK, ControlPlane
+from tests.cluster.objects import Capacity, volume_for
 from tests.cluster.proxy import Proxy
 from tests.drivers.worlds import eventually
 
@@ -219,6 +221,17 @@ class Platform:
         path = DEPLOYMENT.path(namespace_of(spec.tenant, self.cluster), object_name(spec))
         metadata = self.look(path)["metadata"]
         return metadata["uid"], metadata["generation"]
+
+
+@contextmanager
+def roomy_plane() -> Iterator[ControlPlane]:
+    """With room for what all tests leave there: removing it would take longer than all else."""
+    if REAL:
+        pytest.skip(NOT_HERE)
+    room = Capacity(cpu="1000", memory="4000Gi", pods=5000)
+    with ControlPlane(capacity=room, controller_arguments=QUICK) as plane:
+        plane.call("POST", "/apis/storage.k8s.io/v1/storageclasses", storage_class_that_grows())
+        yield plane
 
 
 @contextmanager

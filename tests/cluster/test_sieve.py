@@ -15,11 +15,9 @@ from tenants.models import Instance
 from tenants.provisioning.cluster import reflector
 from tenants.provisioning.cluster.kinds import SECRET
 from tenants.provisioning.manifests import owned_kinds
-from tests.cluster.conftest import REAL
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.histories import FAULTS, LIFE, Deafness, Missed, Strike, Subject, Wish, make_offers
-from tests.cluster.objects import Capacity
-from tests.cluster.platforms import Platform, platform, storage_class_that_grows
+from tests.cluster.platforms import Platform, platform, roomy_plane
 from tests.cluster.proxy import Answer, Call, Fate, Lose
 from tests.drivers.worlds import eventually
 
@@ -31,13 +29,7 @@ Runs = dict[UUID, tuple[str, int]]
 
 @pytest.fixture(scope="module")
 def plane() -> Iterator[ControlPlane]:
-    """With room for what all tests leave there: removing it would take longer than all else."""
-    if REAL:
-        pytest.skip("it leaves much behind, and KUBECONFIG names a real cluster")
-    quick = ["--kube-api-qps=200", "--kube-api-burst=400"]
-    room = Capacity(cpu="1000", memory="4000Gi", pods=5000)
-    with ControlPlane(capacity=room, controller_arguments=quick) as plane:
-        plane.call("POST", "/apis/storage.k8s.io/v1/storageclasses", storage_class_that_grows())
+    with roomy_plane() as plane:
         yield plane
 
 

@@ -22,11 +22,9 @@ from tenants.provisioning.cluster.kinds import DEPLOYMENT, POD, REPLICA_SET, RES
 from tenants.provisioning.cluster.settings import Cluster
 from tests.cluster.agreement import Name, disagreements, everything
 from tests.cluster.chaos import Hand, People, Processes, Provisioner, Weather
-from tests.cluster.conftest import REAL
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.histories import make_offers
-from tests.cluster.objects import Capacity
-from tests.cluster.platforms import GROWING, storage_class_that_grows
+from tests.cluster.platforms import GROWING, roomy_plane
 from tests.cluster.proxy import Proxy
 from tests.cluster.worlds import KubernetesWorld, kubernetes_world
 from tests.drivers.worlds import instance
@@ -40,12 +38,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 
 @pytest.fixture
 def plane() -> Iterator[ControlPlane]:
-    if REAL:
-        pytest.skip("it kills parts of the cluster, and KUBECONFIG names a real one")
-    quick = ["--kube-api-qps=200", "--kube-api-burst=400"]
-    room = Capacity(cpu="1000", memory="4000Gi", pods=1000)
-    with ControlPlane(capacity=room, controller_arguments=quick) as plane:
-        plane.call("POST", "/apis/storage.k8s.io/v1/storageclasses", storage_class_that_grows())
+    with roomy_plane() as plane:
         yield plane
 
 

@@ -222,7 +222,9 @@ QUOTA = {"spec": {"hard": {"pods": "5"}}, "status": {"used": {"pods": "0"}}}
 CLAIM = {"spec": {"resources": {}}, "status": {"phase": "Pending", "conditions": []}}
 CONDITION = {"type": "Available", "status": "True", "reason": "Fine", "lastUpdateTime": "1"}
 GENERATION = {"metadata": {"generation": 1}}
-ROLLED = {**GENERATION, "status": {"observedGeneration": 1, "replicas": 1, "conditions": [CONDITION]}}
+NO_POD = {**CONDITION, "type": "ReplicaFailure"}
+CONDITIONS = [NO_POD, CONDITION]
+ROLLED = {**GENERATION, "status": {"observedGeneration": 1, "replicas": 1, "conditions": CONDITIONS}}
 READY = {"type": "Ready", "status": "True", "lastProbeTime": "1"}
 CONTAINER = {"name": "node-red", "restartCount": 0, "state": {"running": {}}}
 RUNNING = {"status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": [READY]}}
@@ -238,6 +240,8 @@ RUNNING["status"] |= {"containerStatuses": [CONTAINER], "initContainerStatuses":
         (NAMESPACE, {"status": {"phase": "Active"}}, ("status", "conditions"), []),
         (DEPLOYMENT, ROLLED, ("status", "replicas"), 2),
         (DEPLOYMENT, ROLLED, ("status", "conditions", 0, "lastUpdateTime"), "2"),
+        (DEPLOYMENT, ROLLED, ("status", "conditions", 1, "status"), "False"),
+        (DEPLOYMENT, ROLLED, ("metadata", "annotations"), {"deployment.kubernetes.io/revision": "2"}),
         (POD, RUNNING, ("status", "conditions", 0, "lastProbeTime"), "2"),
         (POD, RUNNING, ("status", "podIP"), "10.0.0.2"),
         (POD, RUNNING, ("metadata", "annotations"), {"somebody/else": "was here"}),

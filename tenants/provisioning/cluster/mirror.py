@@ -11,6 +11,8 @@ from tenants.provisioning.cluster.kinds import Kind
 from tenants.provisioning.cluster.reflector import Packed, Reflector, Shelf, key_of
 from tenants.provisioning.driver import DriverError
 
+GATHER_SECONDS = 0.2  # what happens to an instance within so short a time is one thing to look at
+
 
 @dataclass
 class _Pending:
@@ -24,9 +26,12 @@ class _Pending:
             self.ids.update(dict.fromkeys(ids))
             self.arrived.notify_all()
 
-    def take(self, seconds: float) -> list[str]:
+    def wait(self, seconds: float) -> bool:
         with self.arrived:
-            self.arrived.wait_for(lambda: self.ids, seconds)
+            return bool(self.arrived.wait_for(lambda: self.ids, seconds))
+
+    def take(self) -> list[str]:
+        with self.arrived:
             taken = list(self.ids)
             self.ids.clear()
             return taken
@@ -83,7 +88,9 @@ class Mirror:
         """Ids of instances in whose world something happened, until ``stop`` is set."""
         self.start()
         while not stop.is_set():
-            yield from self._pending.take(0.5)
+            if self._pending.wait(0.5):
+                stop.wait(GATHER_SECONDS)
+                yield from self._pending.take()
 
     # --- What there is ----------------------------------------------------------------------------
 

@@ -348,10 +348,14 @@ def _read_here(kind: Kind, live: Object) -> Object:
         return {**named, "metadata": _own(metadata), "status": _pod_status(live.get("status") or {})}
     if kind == REPLICA_SET:
         return {**named, "metadata": _own(metadata)}
+    if kind == DEPLOYMENT:
+        metadata = _without_revision(metadata)
     rest = {name: part for name, part in live.items() if name not in {"metadata", "status"}}
     return {**rest, **named, "metadata": metadata, **_status(kind, live.get("status") or {})}
 
 
+_ROLLOUT = "deployment.kubernetes.io/"
+_NO_POD = "ReplicaFailure"
 _POD_STATUS = ("phase", "reason", "message", "containerStatuses", "initContainerStatuses")
 
 
@@ -362,9 +366,16 @@ def _own(metadata: Object) -> Object:
     return {**metadata, "annotations": ours}
 
 
+def _without_revision(metadata: Object) -> Object:
+    """What the Deployment's controller notes with every rollout."""
+    annotations = metadata.get("annotations") or {}
+    others = {name: text for name, text in annotations.items() if not name.startswith(_ROLLOUT)}
+    return {**metadata, "annotations": others}
+
+
 def _status(kind: Kind, status: Object) -> Object:
-    if kind == DEPLOYMENT:
-        conditions = [_condition(one) for one in status.get("conditions") or []]
+    if kind == DEPLOYMENT:  # how a rollout gets on is seen by its pods
+        conditions = [_condition(one) for one in status.get("conditions") or [] if one["type"] == _NO_POD]
         seen = status.get("observedGeneration", 0)
         return {"status": {"observedGeneration": seen, "conditions": conditions}}
     if kind in (NAMESPACE, PERSISTENT_VOLUME_CLAIM):

@@ -12,14 +12,13 @@ from pathlib import Path
 from tests.bench.cluster import PER_TENANT
 from tests.bench.report import Report, Table
 from tests.cluster.build import programs
-from tests.cluster.control_plane import Capacity, ControlPlane
+from tests.cluster.control_plane import QUICK, Capacity, ControlPlane
 from tests.cluster.installation import Installation
 from tests.e2e.product import ROOT
 
 SPAWNER_REQUIREMENTS = ROOT / "requirements" / "bench.txt"
 PODS_A_NODE = 2500  # few nodes: each one's heartbeats cost the machine as much as many pods
 ROWS = "tests.bench.cluster.rows"
-QUICK = ("--kube-api-qps=1000", "--kube-api-burst=2000")
 TENANT_OBJECTS = 6
 LIMIT_SECONDS = 1800.0
 
@@ -62,7 +61,7 @@ def _row(what: str, limit: str, seconds: float, ours: float) -> list[str]:
 
 
 def plane_for(count: int, *, quick: bool) -> ControlPlane:
-    """By itself a controller sends 20 requests a second. ``quick``: so many that only the machine limits it."""
+    """``quick``: only the machine limits the controllers."""
     return ControlPlane(
         nodes=count // PODS_A_NODE + 1,
         capacity=Capacity(cpu="2000", memory="8Ti", pods=PODS_A_NODE + 10),
