@@ -5,12 +5,14 @@ a lost signal, a crash between any two steps or a hand that meddles heals in the
 latest with the next resync.
 """
 
+import itertools
 import logging
 import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from uuid import UUID
 
 from django.conf import settings
@@ -33,6 +35,17 @@ POLL_SECONDS = 0.5
 SWEEP_SECONDS = 60
 
 
+class Turn(Enum):
+    """Who comes first when there is room for one more."""
+
+    LOOK = auto()
+    NEWEST = auto()
+    OLDEST = auto()
+
+
+TURNS = (*[Turn.LOOK] * 3, Turn.NEWEST, *[Turn.LOOK] * 3, Turn.OLDEST)
+
+
 class Reconciler:
     """Reconciles as long as it holds the lease; a second one stands by."""
 
@@ -42,7 +55,7 @@ class Reconciler:
         self._busy: set[UUID] = set()
         self._guard = threading.Lock()
         self._problem = ""
-        self._newest_next = False
+        self._turns = itertools.cycle(TURNS)
 
     # --- One instance -----------------------------------------------------------------------------
 
@@ -80,14 +93,18 @@ class Reconciler:
         return len(claims)
 
     def _claim(self, limit: int) -> list[Claim]:
-        """Now what has been due for the longest, now what is due since a moment ago: thousands that were
-        made at once hold up nobody's click, and no click holds them up for good."""
-        now = timezone.now()
-        order = "-due_at" if self._newest_next else "due_at"
-        self._newest_next = not self._newest_next
-        candidates = Instance.objects.due(now).order_by(order).values_list("pk", flat=True)
+        """Mostly what has only to be looked at, which is quick; now and then the newest of the wishes, now
+        and then the oldest. So thousands of wishes at once hold up neither what is seen nor the next click,
+        and neither of these holds them up for good."""
+        due = Instance.objects.due(timezone.now())
+        turn = next(self._turns)
+        wishes = due.wished().order_by("-due_at" if turn == Turn.NEWEST else "due_at")
+        looks = due.granted().order_by("due_at")
+        queues = (looks, wishes) if turn == Turn.LOOK else (wishes, looks)
         with self._guard:
-            free = [pk for pk in candidates[: limit + len(self._busy)] if pk not in self._busy][:limit]
+            enough = limit + len(self._busy)
+            found = [pk for queue in queues for pk in queue.values_list("pk", flat=True)[:enough]]
+            free = [pk for pk in found if pk not in self._busy][:limit]
         claims = [self._take(pk) for pk in free]
         return [claim for claim in claims if claim is not None]
 

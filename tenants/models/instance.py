@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from allauth.idp.oidc.models import Client
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
-from django.db.models import Q, Sum
+from django.db.models import F, Q, Sum
 from django.utils import timezone
 
 from tenants import documents
@@ -92,6 +92,13 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
     def due(self, now: datetime) -> "InstanceQuerySet":
         """Those to look at, and that nobody is working on."""
         return self.filter(Q(due_at__lte=now) & (Q(claimed_until=None) | Q(claimed_until__lte=now)))
+
+    def wished(self) -> "InstanceQuerySet":
+        """Those whose last change nobody has worked on yet."""
+        return self.exclude(observed_generation=F("generation"))
+
+    def granted(self) -> "InstanceQuerySet":
+        return self.filter(observed_generation=F("generation"))
 
     def not_waiting(self) -> "InstanceQuerySet":
         """Without those whose back-off is not over."""

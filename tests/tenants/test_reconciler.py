@@ -16,7 +16,7 @@ from tenants.observing import Claim, back_off
 from tenants.provisioning.driver import DriverError
 from tenants.provisioning.plan import Verb
 from tenants.provisioning.spec import InstanceSpec, State
-from tenants.reconciler import Reconciler
+from tenants.reconciler import TURNS, Reconciler
 from tests.factories import make_instance
 from tests.memory_driver import MemoryDriver
 
@@ -539,15 +539,17 @@ def test_many_instances_are_worked_on_at_the_same_time_and_each_once(running, dr
     assert sorted(name for name, _ in driver.actions) == sorted(str(instance.pk) for instance in instances)
 
 
-def test_many_at_once_hold_up_nobody_and_nobody_holds_them_up(reconciler, user):
+def test_many_wishes_at_once_hold_up_nobody_and_nobody_holds_them_up(reconciler, user):
+    watched = [make_instance(user, f"watched-{number}") for number in range(3)]
+    settle(reconciler)
     bulk = [make_instance(user, f"bulk-{number}") for number in range(10)]
-    taken = []
-    for number in range(5):
-        clicked = make_instance(user, f"click-{number}")
-        names = [claim.instance.name for _ in range(2) for claim in reconciler._claim(1)]
-        assert clicked.name in names
-        taken += names
-    assert [name for name in taken if name.startswith("bulk")] == [one.name for one in bulk[:5]]
+    for _ in range(3):
+        clicked = make_instance(user, "clicked")
+        Instance.objects.filter(name__startswith="watched").update(due_at=timezone.now())
+        taken = {claim.instance.name for _ in TURNS for claim in reconciler._claim(1)}
+        assert {clicked.name, bulk[0].name, *(one.name for one in watched)} <= taken
+        clicked.delete()
+        Instance.objects.update(claimed_until=None)
 
 
 @pytest.mark.django_db(transaction=True)
