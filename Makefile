@@ -76,7 +76,7 @@ format: setup-dev ## put code and templates into their form
 bench: setup-dev ## the benchmarks: a table, and JSON in bench-results/
 	$(BIN)/python -m tests.bench
 
-bench-cluster: cluster-programs ## the Kubernetes driver's benchmarks, with up to 10,000 instances: takes about an hour
+bench-cluster: cluster-programs ## the Kubernetes driver's benchmarks, with up to 10,000 instances: takes over an hour
 	$(BIN)/python -m tests.bench.cluster
 
 lock: setup-dev ## pin requirements anew, with hashes and without an index
