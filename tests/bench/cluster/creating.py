@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench.cluster import PER_TENANT
+from tests.bench.cluster import PER_TENANT, ROWS
 from tests.bench.report import Report, Table
 from tests.cluster.build import programs
 from tests.cluster.control_plane import QUICK, Capacity, ControlPlane
@@ -18,7 +18,6 @@ from tests.e2e.product import ROOT
 
 SPAWNER_REQUIREMENTS = ROOT / "requirements" / "bench.txt"
 PODS_A_NODE = 2500  # few nodes: each one's heartbeats cost the machine as much as many pods
-ROWS = "tests.bench.cluster.rows"
 TENANT_OBJECTS = 6
 LIMIT_SECONDS = 1800.0
 

@@ -39,11 +39,14 @@ def _tenant(slug: str) -> Tenant:
     return Tenant.objects.get_or_create(slug=slug, defaults={"name": slug})[0]
 
 
-def write_manifests(folder: str) -> None:
-    """As files for kubectl: what tenants have in ``tenants``, what instances have in ``instances``."""
+def write_manifests(folder: str, first: int = 0) -> None:
+    """As files for kubectl: what tenants have in ``tenants``, what instances have in ``instances``; of those
+    whose number is ``first`` or higher."""
     cluster = Cluster(installation=Installation.this(), **settings.KUBERNETES)
     for instance in Instance.objects.select_related("tenant", "stack", "size"):
         spec = instance.spec()
+        if int(spec.name.removeprefix("flow-")) < first:
+            continue
         _write(Path(folder) / "tenants" / f"{spec.tenant}.json", tenant_objects(spec, cluster))
         _write(Path(folder) / "instances" / f"{spec.name}.json", instance_objects(spec, cluster))
 
