@@ -1,7 +1,7 @@
 """What is kept of a cluster in memory: which news counts, and whom it wakes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from threading import Event, Thread
 from typing import Any
@@ -361,12 +361,12 @@ class Script:
         self.asked: list[str] = []
         self.over = Event()
 
-    def pages(self, path: str, selector: str) -> Iterator[Json]:
+    def pages(self, path: str, selector: str, read: Callable[[Json], Any]) -> Iterator[Any]:
         self.asked.append("list")
         for page in self._next(self.lists, [{"metadata": {"resourceVersion": "10"}, "items": [thing(9)]}]):
             if isinstance(page, Exception):
                 raise page
-            yield page
+            yield read(page)
 
     def watch(self, path: str, selector: str, version: str, seconds: int) -> Any:
         self.asked.append(version)

@@ -5,9 +5,10 @@ Objects stay the dictionaries that the API sends: its typed models would cost se
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import orjson
@@ -23,11 +24,12 @@ log = logging.getLogger(__name__)
 
 USER_AGENT = "flowstead"
 CONNECTIONS = 64
-PAGE = 500
+PAGE = 250
 # Bookmarks come about once a minute: a watch that is silent for longer is a dead connection.
 SILENCE_SECONDS = 150
 
 Object = dict[str, Any]
+T = TypeVar("T")
 
 
 class Refusal(DriverError):
@@ -153,6 +155,7 @@ class ApiServer:
         self._client.user_agent = USER_AGENT
         self.writer = USER_AGENT  # the field manager that the cluster notes beside what we apply
         self._seconds = request_seconds
+        self._decoding = Lock()
 
     @classmethod
     def connect(cls, *, kubeconfig: str = "", context: str = "", request_seconds: float = 15) -> "ApiServer":
@@ -171,17 +174,23 @@ class ApiServer:
     def get(self, path: str, **query: str) -> Object:
         return self._json("GET", path, query)
 
-    def pages(self, path: str, selector: str) -> Iterator[Object]:
-        """A consistent list, page by page, all of one resourceVersion. Raises ``Gone`` where it grew
-        too old before its end."""
+    def pages(self, path: str, selector: str, read: Callable[[Object], T]) -> Iterator[T]:
+        """What ``read`` makes of each page of a consistent list, all of one resourceVersion. Raises
+        ``Gone`` where it grew too old before its end."""
         query = {"labelSelector": selector, "limit": str(PAGE)}
         while True:
             try:
-                page = self._json("GET", path, query)
+                body = self._bytes("GET", path, query)
             except Refusal as error:
                 raise Gone(str(error)) if error.status == 410 else error from error
-            yield page
-            following = page["metadata"].get("continue")
+            # One page at a time, and nothing of it is kept: decoded it is many times as large.
+            with self._decoding:
+                with _as_no_answer():
+                    page = orjson.loads(body)
+                following = page["metadata"].get("continue")
+                result = read(page)
+                del page, body
+            yield result
             if not following:
                 return
             query["continue"] = following
@@ -231,12 +240,18 @@ class ApiServer:
     def _json(
         self, method: str, path: str, query: Mapping[str, str], body: bytes = b"", content_type: str = ""
     ) -> Object:
+        with _as_no_answer():
+            answer: Object = orjson.loads(self._bytes(method, path, query, body, content_type))
+        return answer
+
+    def _bytes(
+        self, method: str, path: str, query: Mapping[str, str], body: bytes = b"", content_type: str = ""
+    ) -> bytes:
         response = self._send(method, path, query, body, content_type)
         if not 200 <= response.status < 300:
             raise _refused(response)
         with _as_no_answer():
-            answer: Object = orjson.loads(response.read())
-        return answer
+            return response.read()
 
     def _send(
         self,

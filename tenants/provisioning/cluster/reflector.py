@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from sys import intern
 from threading import Event, Lock
 from typing import Any
 
@@ -58,8 +59,8 @@ class Packed:
         return cls(
             version=int(metadata["resourceVersion"]),
             uid=metadata["uid"],
-            instance=labels.get(INSTANCE, ""),
-            tenant=labels.get(TENANT, ""),
+            instance=intern(labels.get(INSTANCE, "")),  # one text for the objects of all kinds
+            tenant=intern(labels.get(TENANT, "")),
             content=zlib.compress(content, 1),
         )
 
@@ -271,12 +272,16 @@ class Reflector:
     def _list(self) -> None:
         objects: dict[Key, Packed] = {}
         version = ""
-        for page in self._api.pages(self._path, self._selector):
-            version = page["metadata"]["resourceVersion"]
-            objects |= {key_of(item): Packed.of(self._shelf.kind, item) for item in page["items"]}
+        for page in self._api.pages(self._path, self._selector, self._pack):
+            version, some = page
+            objects |= some
         self._shelf.listed(objects, int(version))
         self._version = version  # not before: a list that broke off has to be asked for again
         self._list_at = time.monotonic() + random.uniform(*LIST_SECONDS)
+
+    def _pack(self, page: Object) -> tuple[str, dict[Key, Packed]]:
+        packed = {key_of(item): Packed.of(self._shelf.kind, item) for item in page["items"]}
+        return page["metadata"]["resourceVersion"], packed
 
     def _watch(self, stop: Event, told: Callable[[], None]) -> None:
         seconds = random.randint(*WATCH_SECONDS)
@@ -300,7 +305,7 @@ class Reflector:
 
 
 def key_of(live: Object) -> Key:
-    return live["metadata"].get("namespace", ""), live["metadata"]["name"]
+    return intern(live["metadata"].get("namespace", "")), intern(live["metadata"]["name"])
 
 
 def _events(stream: Iterable[bytes]) -> Iterator[tuple[str, Object]]:
