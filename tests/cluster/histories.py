@@ -210,7 +210,7 @@ FAULTS: Mapping[str, Strike] = {
     "lost after, twice": Meets(Lose(after=True), Lose(after=True)),
     "lost after, then before": Meets(Lose(after=True), Lose(after=False)),
     "late": Meets(Delay(), Lose(after=False)),
-    "time-out": Meets(Wait(0.5), Wait(0.5), seconds=0.25),
+    "time-out": Meets(Wait(1.5), Wait(1.5), seconds=0.75),
     "conflict": Meets(Answer(409)),
     "too many requests": Meets(Answer(429, headers={"Retry-After": "1"})),
     "server error": Meets(Answer(500)),

@@ -215,7 +215,7 @@ def test_an_answer_that_takes_too_long_is_none(world: KubernetesWorld) -> None:
     changed = replace(spec, environment={"GREETING": "hello"})
     world.driver.close()
     world.driver = world.another_driver(seconds=0.5)
-    world.driver.inventory()
+    eventually(world.is_blind, lambda blind: not blind)
     world.proxy.rule = lambda call: Wait(2) if call.is_change else None
     begun = time.monotonic()
     with pytest.raises(DriverError) as caught:

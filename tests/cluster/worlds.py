@@ -157,9 +157,9 @@ class KubernetesWorld:
     def fall_silent(self) -> None:
         """Until the driver has noticed, it tells what it saw last; that is no absence either."""
         self.proxy.fall_silent()
-        eventually(self._is_blind, bool)
+        eventually(self.is_blind, bool)
 
-    def _is_blind(self) -> bool:
+    def is_blind(self) -> bool:
         try:
             self.driver.inventory()
         except DriverError:
