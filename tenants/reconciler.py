@@ -103,8 +103,10 @@ class Reconciler:
         queues = (looks, wishes) if turn == Turn.LOOK else (wishes, looks)
         with self._guard:
             enough = limit + len(self._busy)
-            found = [pk for queue in queues for pk in queue.values_list("pk", flat=True)[:enough]]
-            free = [pk for pk in found if pk not in self._busy][:limit]
+            found = itertools.chain.from_iterable(
+                queue.values_list("pk", flat=True)[:enough] for queue in queues
+            )
+            free = list(itertools.islice((pk for pk in found if pk not in self._busy), limit))
         claims = [self._take(pk) for pk in free]
         return [claim for claim in claims if claim is not None]
 

@@ -21,7 +21,7 @@ from tests.cluster.platforms import Platform, platform, roomy_plane
 from tests.cluster.proxy import Answer, Call, Fate, Lose
 from tests.drivers.worlds import eventually
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(900)]
 
 AT_LEAST = 3  # subjects have every wish, so that the next wish finds some that had it
 Runs = dict[UUID, tuple[str, int]]
