@@ -13,8 +13,14 @@ const SECRETS = [
     "FLOWSTEAD_STORAGE_TOKEN",
     "FLOWSTEAD_CREDENTIAL_SECRET",
     "FLOWSTEAD_OIDC_CLIENT_SECRET",
+    "FLOWSTEAD_REGISTRY_TOKEN",
     "FLOWSTEAD_ENV_FILE",
 ];
+// What may stand in .npmrc: there a line break begins another setting, ";" and "#" begin a comment,
+// and "${…}" is replaced.
+const PLAIN_ADDRESS = /^https?:\/\/[\w.:[\]-]+(\/[\w.~%-]+)*$/;
+const PLAIN_TOKEN = /^[\w.~-]+$/;
+const SCOPE = /^@[a-z0-9._-]+$/;
 
 /** A value that is missing or wrong. The message is one sentence for an operator. */
 class ConfigError extends Error {}
@@ -81,6 +87,55 @@ function number(environment, name, fallback) {
     return value;
 }
 
+function flag(environment, name) {
+    const value = environment[name] || "false";
+    if (value !== "true" && value !== "false") {
+        throw new ConfigError(`${name} must be "true" or "false", not "${value}".`);
+    }
+    return value === "true";
+}
+
+function registryAddress(environment, name) {
+    const value = address(environment, name);
+    if (!PLAIN_ADDRESS.test(value)) {
+        throw new ConfigError(`${name} must be a plain address: host, port and path, and no other signs.`);
+    }
+    return value;
+}
+
+function registryToken(environment, name) {
+    const value = text(environment, name);
+    if (!PLAIN_TOKEN.test(value)) {
+        throw new ConfigError(`${name} may hold only letters, digits and the signs . _ ~ -.`);
+    }
+    return value;
+}
+
+function scopes(environment, name) {
+    text(environment, name);
+    const value = list(environment, name);
+    const wrong = value.find((scope) => !SCOPE.test(scope));
+    if (wrong !== undefined) {
+        throw new ConfigError(
+            `${name} must hold scopes such as "@acme", of a-z, 0-9, ".", "_" and "-", not ${JSON.stringify(wrong)}.`,
+        );
+    }
+    return value;
+}
+
+/** @returns where private nodes come from, or null: an instance needs no private registry */
+function registry(environment) {
+    if (!environment.FLOWSTEAD_REGISTRY_URL) {
+        return null;
+    }
+    return {
+        url: registryAddress(environment, "FLOWSTEAD_REGISTRY_URL"),
+        token: registryToken(environment, "FLOWSTEAD_REGISTRY_TOKEN"),
+        scopes: scopes(environment, "FLOWSTEAD_REGISTRY_SCOPES"),
+        forAll: flag(environment, "FLOWSTEAD_REGISTRY_FOR_ALL"),
+    };
+}
+
 /** @returns {number | string} a port, or the absolute path of a Unix socket */
 function listen(environment) {
     const value = text(environment, "FLOWSTEAD_LISTEN");
@@ -120,6 +175,8 @@ function parse(environment) {
         userDir: path.resolve(text(environment, "FLOWSTEAD_USER_DIR")),
         storageGraceSeconds: number(environment, "FLOWSTEAD_STORAGE_GRACE_SECONDS", 30),
         userCacheSeconds: number(environment, "FLOWSTEAD_USER_CACHE_SECONDS", 30),
+        paletteCacheSeconds: number(environment, "FLOWSTEAD_PALETTE_CACHE_SECONDS", 10),
+        registry: registry(environment),
     };
 }
 

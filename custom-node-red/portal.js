@@ -53,13 +53,15 @@ class Portal {
     #base;
     #storagePath;
     #token;
+    #registryToken;
 
-    constructor({ internalUrl, instanceId, storageToken }) {
+    constructor({ internalUrl, instanceId, storageToken, registry }) {
         this.#transport = internalUrl.startsWith("https:") ? https : http;
         this.#agent = new this.#transport.Agent({ keepAlive: true });
         this.#base = internalUrl;
         this.#storagePath = `/api/v1/storage/${encodeURIComponent(instanceId)}`;
         this.#token = storageToken;
+        this.#registryToken = registry?.token;
     }
 
     /**
@@ -76,6 +78,17 @@ class Portal {
                 ...(body === undefined ? {} : { "Content-Type": "application/json" }),
                 ...headers,
             },
+        });
+    }
+
+    /**
+     * One question about the palette, with the instance's token for the private registry.
+     * @param {string} question the rest of the path, with its query
+     */
+    palette(question, { timeout }) {
+        return this.json("GET", `/api/v1/catalogue/palette${question}`, {
+            timeout,
+            headers: { Authorization: `Bearer ${this.#registryToken}` },
         });
     }
 

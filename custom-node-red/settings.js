@@ -4,6 +4,8 @@
 
 const { adminAuth } = require("./auth.js");
 const { ConfigError, readConfig } = require("./config.js");
+const { guard } = require("./installer.js");
+const { Palette } = require("./palette.js");
 const { Portal } = require("./portal.js");
 const { storageModule } = require("./storage.js");
 const { prepareWorkplace } = require("./workplace.js");
@@ -42,8 +44,13 @@ function answerReady(request, response, next) {
 
 const config = configure();
 const portal = new Portal(config);
+const palette = config.registry && new Palette(config, portal);
 const secure = config.instanceUrl.startsWith("https:");
 const portalPage = `${config.portalUrl}/instances/${config.instanceName}/`;
+
+if (palette) {
+    guard(palette);
+}
 
 module.exports = {
     uiHost: config.listenHost,
@@ -54,7 +61,7 @@ module.exports = {
     apiMaxLength: 2 * config.maxDocumentBytes,
     // With "production" Express shows nobody a stack trace.
     httpServerOptions: { "trust proxy": 1, env: "production" },
-    httpAdminMiddleware: secure ? [answerReady, markSecure] : [answerReady],
+    httpAdminMiddleware: [answerReady, ...(secure ? [markSecure] : []), ...(palette ? [palette.beforeSettings] : [])],
     httpAdminCookieOptions: {
         name: `flowstead_${config.instanceName}`,
         httpOnly: true,
@@ -69,7 +76,7 @@ module.exports = {
     nodesExcludes: config.nodesExcludes,
     externalModules: {
         autoInstall: true,
-        palette: { allowInstall: true, allowUpload: false },
+        palette: palette?.settings ?? { allowInstall: true, allowUpload: false },
     },
 
     editorTheme: {

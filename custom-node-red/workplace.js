@@ -6,6 +6,7 @@ const fs = require("node:fs");
 const path = require("node:path");
 
 const { ConfigError } = require("./config.js");
+const { prepareNpmrc } = require("./npmrc.js");
 
 /** Node-RED's own storage module would write this file; without it no node can be installed. */
 const PACKAGE = {
@@ -40,9 +41,10 @@ function prepareSocket(listen) {
 }
 
 /** @throws {ConfigError} */
-function prepareWorkplace({ userDir, listen }) {
+function prepareWorkplace({ userDir, listen, registry }) {
     try {
         prepareUserDir(userDir);
+        prepareNpmrc(userDir, registry);
         prepareSocket(listen);
     } catch (error) {
         throw error instanceof ConfigError ? error : new ConfigError(`The start cannot be prepared: ${error.message}.`);

@@ -41,6 +41,55 @@ test("it reads the values and takes only the secrets out of the environment", ()
     );
 });
 
+const REGISTRY = {
+    FLOWSTEAD_REGISTRY_URL: "http://127.0.0.1:8000/registry/",
+    FLOWSTEAD_REGISTRY_TOKEN: "fsi_hush",
+    FLOWSTEAD_REGISTRY_SCOPES: '["@private", "@acme.x_1-2"]',
+};
+
+test("it reads where private nodes come from, and takes the token out of the environment", () => {
+    const given = environment(REGISTRY);
+    assert.deepEqual(readConfig(given).registry, {
+        url: "http://127.0.0.1:8000/registry",
+        token: "fsi_hush",
+        scopes: ["@private", "@acme.x_1-2"],
+        forAll: false,
+    });
+    assert.equal(given.FLOWSTEAD_REGISTRY_TOKEN, undefined);
+    assert.equal(readConfig(environment({ ...REGISTRY, FLOWSTEAD_REGISTRY_FOR_ALL: "true" })).registry.forAll, true);
+});
+
+test("it needs no private registry", () => {
+    assert.equal(readConfig(environment()).registry, null);
+    assert.equal(readConfig(environment({ ...REGISTRY, FLOWSTEAD_REGISTRY_URL: "" })).registry, null);
+});
+
+for (const [name, value, message] of [
+    ["FLOWSTEAD_REGISTRY_URL", "ftp://registry", /must be an http or https address/],
+    ["FLOWSTEAD_REGISTRY_URL", "http://registry/\nregistry=http://elsewhere", /must be a plain address/],
+    ["FLOWSTEAD_REGISTRY_URL", "http://registry/${HOME}", /must be a plain address/],
+    ["FLOWSTEAD_REGISTRY_URL", "http://registry/?a=b;c", /must be a plain address/],
+    ["FLOWSTEAD_REGISTRY_URL", "http://user:word@registry/", /must be a plain address/],
+    ["FLOWSTEAD_REGISTRY_TOKEN", "", /FLOWSTEAD_REGISTRY_TOKEN is not set/],
+    ["FLOWSTEAD_REGISTRY_TOKEN", "fsi_hush\nregistry=http://elsewhere", /may hold only letters/],
+    ["FLOWSTEAD_REGISTRY_TOKEN", "fsi_hush\n", /may hold only letters/],
+    ["FLOWSTEAD_REGISTRY_TOKEN", "${fsi_hush}", /may hold only letters/],
+    ["FLOWSTEAD_REGISTRY_SCOPES", "", /FLOWSTEAD_REGISTRY_SCOPES is not set/],
+    ["FLOWSTEAD_REGISTRY_SCOPES", "@acme", /must be a JSON list of strings/],
+    ["FLOWSTEAD_REGISTRY_SCOPES", '["acme"]', /must hold scopes such as "@acme".*not "acme"/],
+    ["FLOWSTEAD_REGISTRY_SCOPES", '["@acme", "@ACME"]', /not "@ACME"/],
+    ["FLOWSTEAD_REGISTRY_SCOPES", '["@acme/x"]', /not "@acme\/x"/],
+    ["FLOWSTEAD_REGISTRY_SCOPES", '["@a\\nregistry=b"]', /not "@a\\nregistry=b"/],
+    ["FLOWSTEAD_REGISTRY_FOR_ALL", "yes", /must be "true" or "false", not "yes"/],
+]) {
+    test(`${name}=${JSON.stringify(value)} is refused with a sentence`, () => {
+        assert.throws(
+            () => readConfig(environment({ ...REGISTRY, [name]: value })),
+            (error) => error instanceof ConfigError && message.test(error.message) && !/hush/.test(error.message),
+        );
+    });
+}
+
 test("it reads the values from a file, and forgets where the file is", (t) => {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), "fs-"));
     t.after(() => fs.rmSync(folder, { recursive: true }));

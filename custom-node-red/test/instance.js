@@ -26,6 +26,9 @@ async function freePort() {
 }
 
 class Instance {
+    /** Options of Node-RED's own command line. */
+    options = [];
+
     /** An instance that has not been started, and its portal, which listens. */
     static async prepare(test, { portal: listens = true, ...environment } = {}) {
         const instance = new Instance();
@@ -33,11 +36,17 @@ class Instance {
         instance.port = await freePort();
         instance.portalPort = await freePort();
         instance.url = `http://127.0.0.1:${instance.port}`;
-        instance.secrets = { token: randomUUID(), credential: randomUUID(), client: randomUUID() };
+        instance.secrets = {
+            token: randomUUID(),
+            credential: randomUUID(),
+            client: randomUUID(),
+            registry: `fsi_${randomUUID()}`,
+        };
         instance.portal = new PortalDouble({
             instanceId: "i-1",
             token: instance.secrets.token,
             clientSecret: instance.secrets.client,
+            registryToken: instance.secrets.registry,
         });
         instance.portal.users.set("alice", "owner");
         instance.portal.loggedIn = "alice";
@@ -77,10 +86,14 @@ class Instance {
         };
     }
 
+    get userDir() {
+        return this.environment.FLOWSTEAD_USER_DIR;
+    }
+
     spawn() {
         this.log = "";
         const args = [path.join(ROOM, "node_modules/node-red/red.js"), "--settings", path.join(ROOM, "settings.js")];
-        this.process = spawn(process.execPath, args, { env: this.environment, cwd: this.folder });
+        this.process = spawn(process.execPath, [...args, ...this.options], { env: this.environment, cwd: this.folder });
         this.process.stdout.on("data", (text) => (this.log += text));
         this.process.stderr.on("data", (text) => (this.log += text));
         this.ended = once(this.process, "close").then(([code]) => code);

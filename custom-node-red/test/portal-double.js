@@ -10,17 +10,20 @@
 const { createHash, randomUUID } = require("node:crypto");
 const http = require("node:http");
 
+const PALETTE = "/api/v1/catalogue/palette";
 const STORAGE = /^\/api\/v1\/storage\/([^/]+)(\/.*)$/;
 const ROLE_PERMISSIONS = { owner: "*", member: "*", viewer: "read" };
 
 class PortalDouble {
-    constructor({ instanceId, token, clientSecret }) {
-        Object.assign(this, { instanceId, token, clientSecret });
+    constructor({ instanceId, token, clientSecret, registryToken }) {
+        Object.assign(this, { instanceId, token, clientSecret, registryToken });
         this.flows = { revision: 0, text: "[]", author: null };
         this.documents = { credentials: "{}", settings: "{}", sessions: "{}" };
         this.library = new Map();
         this.users = new Map();
         this.loggedIn = null;
+        this.rules = { allow: ["*"], deny: [] };
+        this.judge = () => ({ allowed: true, private: false });
         this.requests = [];
         this.fail = () => null;
         this.codes = new Map();
@@ -86,6 +89,9 @@ class PortalDouble {
     answer(call) {
         if (call.path.startsWith("/identity/o/")) {
             return this.identity(call);
+        }
+        if (call.path.startsWith(PALETTE)) {
+            return this.palette(call);
         }
         const [, id, rest] = STORAGE.exec(call.path) ?? [];
         if (call.headers.authorization !== `Bearer ${this.token}`) {
@@ -164,6 +170,13 @@ class PortalDouble {
         return role
             ? [200, { username, role, permissions: ROLE_PERMISSIONS[role] }, {}]
             : [404, "This user has no access.", "not_found"];
+    }
+
+    palette({ path, query, headers }) {
+        if (headers.authorization !== `Bearer ${this.registryToken}`) {
+            return [401, "The token is not valid.", "invalid_token"];
+        }
+        return [200, path === PALETTE ? this.rules : this.judge(Object.fromEntries(query)), {}];
     }
 
     identity(call) {

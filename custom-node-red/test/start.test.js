@@ -180,6 +180,9 @@ test("it starts from the copy on disk when the portal stays away", async (t) => 
 
 test("it starts from the copy when the portal takes connections and does not answer", async (t) => {
     const instance = await Instance.start(t);
+    // A stop in the middle of the first start would leave an older copy, and then the next one has to save.
+    const copy = path.join(instance.userDir, ".flowstead/settings.json");
+    await instance.eventually(() => fs.readFileSync(copy, "utf8").includes('"nodes"'), "the nodes in the copy");
     await instance.stop();
     instance.portal.fail = () => "hang";
     await instance.start();
