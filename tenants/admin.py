@@ -1,5 +1,6 @@
 """The operators' side: the Django admin, in which instances change by their own methods alone."""
 
+import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -19,13 +20,15 @@ from tenants import words
 from tenants.errors import Refused
 from tenants.forms import FreeName
 from tenants.models import AccessToken, Event, Instance, Membership, Size, Stack, Tenant
-from tenants.models.tenant import check_name
+from tenants.models.tenant import check_slug
 
 admin.site.site_header = "Flowstead"
 admin.site.site_title = "Flowstead"
 admin.site.index_title = "Operations"
 # The portal's own login: with its rate limits and second factor.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+
+LONGEST_NAME = 214  # of an npm package
 
 # allauth's own pages show second factors, clients' secrets and tokens, and let them be changed. Their
 # modules have to be loaded before their pages can be taken out.
@@ -40,11 +43,50 @@ class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]
     autocomplete_fields = ["user"]
 
 
+class PatternsField(forms.CharField):
+    """Names of packages, or patterns of them, as lines of text for people and as a list for the model."""
+
+    widget = forms.Textarea
+    MOST, STARS = 200, 3
+    _ALLOWED = re.compile(r"(?:@[\w.~*-]+/)?[\w.~*-]+\Z", re.ASCII)
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        lines = value.splitlines() if isinstance(value, str) else value or []
+        return list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return not self.disabled and (initial or []) != self.to_python(data)
+
+    def validate(self, value: Any) -> None:
+        super().validate(value)
+        if len(value) > self.MOST:
+            raise forms.ValidationError(f"There may be {self.MOST} lines at most, not {len(value)}.")
+        wrong = [line for line in value if not self._is_pattern(line)]
+        if wrong:
+            raise forms.ValidationError(
+                [f"“{line[:80]}” is neither a name nor a pattern." for line in wrong[:5]]
+            )
+
+    def _is_pattern(self, line: str) -> bool:
+        return len(line) <= LONGEST_NAME and line.count("*") <= self.STARS and bool(self._ALLOWED.match(line))
+
+
 class TenantForm(forms.ModelForm):  # type: ignore[type-arg]
+    palette_allow = PatternsField(
+        required=False,
+        label="Allowed nodes",
+        help_text="Packages that the tenant's editors may install: a line each, a name such as "
+        "node-red-dashboard or a pattern such as @acme/*. None: every one.",
+        widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
+    )
+
     def clean_slug(self) -> str:
         slug: str = self.cleaned_data["slug"]
         try:
-            check_name(slug)
+            check_slug(slug)
         except Refused as error:
             raise forms.ValidationError(str(error)) from error
         return slug
@@ -53,7 +95,7 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]
 @admin.register(Tenant)
 class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     form = TenantForm
-    fields = ["slug", "name", "max_instances", "max_cpu", "max_memory", "max_disk"]
+    fields = ["slug", "name", "max_instances", "max_cpu", "max_memory", "max_disk", "palette_allow"]
     list_display = [
         "slug",
         "name",

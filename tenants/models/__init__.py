@@ -6,12 +6,13 @@ from tenants.models.event import Event
 from tenants.models.instance import Instance, Phase, Power
 from tenants.models.lease import Installation, Lease
 from tenants.models.stack import Size, Stack
-from tenants.models.tenant import Membership, Role, Tenant
+from tenants.models.tenant import FormerTenant, Membership, Role, Tenant
 
 __all__ = [
     "AccessToken",
     "Document",
     "Event",
+    "FormerTenant",
     "Installation",
     "Instance",
     "Lease",

@@ -12,14 +12,14 @@ from django.db import IntegrityError, models, transaction
 from django.db.models import F, Q, Sum
 from django.utils import timezone
 
-from tenants import documents
+from tenants import documents, passes
 from tenants.encryption import EncryptedJSONField, EncryptedTextField
 from tenants.errors import BeingDeleted, InvalidName, InvalidValue, NameTaken, QuotaReached
 from tenants.models.access_token import token_hash
 from tenants.models.event import Event
 from tenants.models.stack import Size, Stack
 from tenants.models.tenant import NAME_RULE, Role, Tenant, check_name
-from tenants.provisioning.spec import InstanceSpec, Secrets, is_variable_name
+from tenants.provisioning.spec import InstanceSpec, Registry, Secrets, is_variable_name
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -88,6 +88,16 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         return self.filter(tenant__in=Tenant.objects.visible_to(user)).select_related(
             "tenant", "stack", "size"
         )
+
+    def holding(self, text: str, purpose: passes.Purpose) -> "Instance | None":
+        """The instance that a pass was issued to; none where it is forged, for something else, or its
+        instance is being deleted."""
+        bearer = passes.bearer(text)
+        if bearer is None:
+            return None
+        found = self.filter(pk=bearer, retired_at=None).select_related("tenant").first()
+        genuine = found and passes.is_genuine(text, found.pk, found.storage_token, purpose)
+        return found if genuine else None
 
     def due(self, now: datetime) -> "InstanceQuerySet":
         """Those to look at, and that nobody is working on."""
@@ -343,6 +353,9 @@ class Instance(models.Model):
 
     # --- What the reconciler needs ----------------------------------------------------------------
 
+    def pass_for(self, purpose: passes.Purpose) -> str:
+        return passes.issue(self.pk, self.storage_token, purpose)
+
     def spec(self) -> InstanceSpec:
         """The values that a driver works from."""
         return InstanceSpec(
@@ -360,15 +373,32 @@ class Instance(models.Model):
             url=self.url.rstrip("/"),
             portal_url=settings.FLOWSTEAD_URL,
             internal_url=settings.FLOWSTEAD_INTERNAL_URL,
-            secrets=Secrets(self.storage_token, self.credential_secret, self.oidc_client_secret),
+            secrets=Secrets(
+                self.storage_token,
+                self.credential_secret,
+                self.oidc_client_secret,
+                self.pass_for(passes.Purpose.REGISTRY),
+            ),
             nodes_excludes=tuple(self.stack.nodes_excludes),
-            catalogues=tuple(settings.PALETTE_CATALOGUES),
+            catalogues=self._catalogues(),
+            registry=self._registry(),
             max_document_bytes=settings.DOCUMENT_MAX_BYTES,
             environment=dict(self.environment),
             cpu_reserved=self.size.cpu_reserved,
             disk=self.size.disk,
             quota=self.tenant.quota,
         )
+
+    def _catalogues(self) -> tuple[str, ...]:
+        """The private one first, which alone knows the tenant's own nodes."""
+        private = f"{settings.CATALOGUE_URL}?for={self.pass_for(passes.Purpose.CATALOGUE)}"
+        return (*([private] if settings.REGISTRY_URL else []), *settings.PALETTE_CATALOGUES)
+
+    def _registry(self) -> Registry | None:
+        if not settings.REGISTRY_URL:
+            return None
+        scopes = (settings.SHARED_SCOPE, self.tenant.scope)
+        return Registry(settings.REGISTRY_INTERNAL_URL, scopes, for_all=settings.REGISTRY_FOR_ALL)
 
     def purge(self) -> None:
         """Forget it and all that it stored. Only after its absence was observed."""

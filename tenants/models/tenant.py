@@ -19,12 +19,32 @@ NAME_RULE = (
 )
 
 
+# A tenant's slug is its npm scope too. These stand for others: the platform's own, and public ones
+# that nodes depend on, which a tenant of that name would hide from everybody's npm.
+RESERVED_SCOPES = frozenset(
+    {"private", "node-red", "flowfuse", "flowstead", "types", "babel", "esbuild", "rollup"}
+    | {"aws-sdk", "azure", "google-cloud", "serialport", "influxdata", "grpc", "opentelemetry"}
+)
+
+
 def check_name(name: str) -> None:
     """Raise ``InvalidName`` or ``ReservedName`` where ``name`` cannot be a host label here."""
     if not is_dns_label(name):
         raise InvalidName(NAME_RULE, field="name")
     if name in RESERVED_NAMES | settings.RESERVED_NAMES:
         raise ReservedName(f"“{name}” is reserved for the platform. Choose another name.", field="name")
+
+
+def check_slug(slug: str) -> None:
+    """As ``check_name``, for a new tenant."""
+    check_name(slug)
+    if slug in RESERVED_SCOPES:
+        raise ReservedName(f"“@{slug}” is a scope of others on npm. Choose another slug.", field="slug")
+    if FormerTenant.objects.filter(slug=slug).exists():
+        raise ReservedName(
+            f"“{slug}” was a tenant before, and its packages may still be there. Choose another slug.",
+            field="slug",
+        )
 
 
 def default_instance_quota() -> int:
@@ -65,6 +85,8 @@ class TenantQuerySet(models.QuerySet["Tenant"]):
         base = _slug(user.get_username())
         for number in range(1, 1000):
             slug = base if number == 1 else f"{base[: NAME_MAX_LENGTH - 5].rstrip('-')}-{number}"
+            if FormerTenant.objects.filter(slug=slug).exists():
+                continue
             try:
                 with transaction.atomic():
                     tenant = self.create(slug=slug, name=user.get_username())
@@ -80,7 +102,8 @@ def _slug(username: str) -> str:
     words = re.sub(r"[^a-z0-9]+", "-", username.lower().partition("@")[0]).strip("-")
     slug = words if words[:1].isalpha() else f"t-{words}".rstrip("-")
     slug = slug[:NAME_MAX_LENGTH].rstrip("-")
-    return f"{slug[: NAME_MAX_LENGTH - 2]}-t" if slug in RESERVED_NAMES | settings.RESERVED_NAMES else slug
+    reserved = RESERVED_NAMES | RESERVED_SCOPES | settings.RESERVED_NAMES
+    return f"{slug[: NAME_MAX_LENGTH - 2]}-t" if slug in reserved else slug
 
 
 class Tenant(models.Model):
@@ -101,6 +124,12 @@ class Tenant(models.Model):
     max_disk = models.PositiveIntegerField(
         null=True, blank=True, help_text="GiB, counted likewise. Blank: unlimited."
     )
+    palette_allow: Any = models.JSONField(
+        "allowed nodes",
+        default=list,
+        blank=True,
+        help_text="Packages that the tenant's editors may install, such as “@acme/*”. None: every one.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     users: Any = models.ManyToManyField(
         settings.AUTH_USER_MODEL, through="tenants.Membership", related_name="tenants"
@@ -115,6 +144,11 @@ class Tenant(models.Model):
         return self.slug
 
     @property
+    def scope(self) -> str:
+        """Where its packages live in the npm registry."""
+        return f"@{self.slug}"
+
+    @property
     def quota(self) -> Quota:
         return Quota(self.max_instances, cpu=self.max_cpu, memory=self.max_memory, disk=self.max_disk)
 
@@ -127,6 +161,19 @@ class Tenant(models.Model):
         role = self.role_of(user)
         if role is None or not role.can_change:
             raise NotAllowed(f"Your role in “{self.name}” lets you look, not change.")
+
+
+class FormerTenant(models.Model):
+    """A slug that nobody gets again: whoever had it would also have the packages of its scope."""
+
+    slug = models.CharField(max_length=NAME_MAX_LENGTH, unique=True)
+    removed_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["slug"]
+
+    def __str__(self) -> str:
+        return self.slug
 
 
 class Membership(models.Model):

@@ -49,6 +49,17 @@ class Secrets:
     storage_token: str = field(repr=False)
     credential_secret: str = field(repr=False)
     oidc_client_secret: str = field(repr=False)
+    registry_token: str = field(repr=False, default="")
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The private npm registry: the address at which instances reach it, the scopes (``@acme``) whose
+    packages come from there, and whether all other packages do too."""
+
+    url: str
+    scopes: tuple[str, ...]
+    for_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +105,7 @@ class InstanceSpec:
     cpu_reserved: int = 50
     disk: int = 0
     quota: Quota = Quota()
+    registry: Registry | None = None
 
     def process_environment(self) -> dict[str, str]:
         """The variables that ``custom-node-red/settings.js`` reads, and the user's own.
@@ -115,6 +127,17 @@ class InstanceSpec:
             "FLOWSTEAD_NODES_EXCLUDES": json.dumps(self.nodes_excludes),
             "FLOWSTEAD_CATALOGUES": json.dumps(self.catalogues),
             "FLOWSTEAD_MAX_DOCUMENT_BYTES": str(self.max_document_bytes),
+            **self._registry_environment(),
+        }
+
+    def _registry_environment(self) -> dict[str, str]:
+        if self.registry is None:
+            return {}
+        return {
+            "FLOWSTEAD_REGISTRY_URL": self.registry.url,
+            "FLOWSTEAD_REGISTRY_TOKEN": self.secrets.registry_token,
+            "FLOWSTEAD_REGISTRY_SCOPES": json.dumps(self.registry.scopes),
+            "FLOWSTEAD_REGISTRY_FOR_ALL": json.dumps(self.registry.for_all),
         }
 
     def heap(self) -> int:
