@@ -11,6 +11,8 @@ from ninja.errors import AuthenticationError, HttpError, Throttled, ValidationEr
 from ninja.security import HttpBearer
 from ninja.throttling import AnonRateThrottle
 
+from catalogue.api import router as catalogue_router
+from catalogue.registry_api import router as registry_router
 from tenants import errors
 from tenants.api import router as tenants_router
 from tenants.models import AccessToken
@@ -61,6 +63,8 @@ api = NinjaAPI(
     auth=UserToken(),
 )
 api.add_router("/storage", storage_router)
+api.add_router("/registry", registry_router)
+api.add_router("/catalogue", catalogue_router)
 api.add_router("", tenants_router)
 
 

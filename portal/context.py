@@ -10,4 +10,5 @@ def site(request: HttpRequest) -> dict[str, Any]:
     return {
         "signup": settings.SIGNUP,
         "signup_is_open": settings.SIGNUP == "open",
+        "has_catalogue": bool(settings.REGISTRY_URL),
     }

@@ -70,6 +70,19 @@ def _address(name: str, default: str) -> str:
     return text
 
 
+def _location(name: str, default: str) -> str:
+    """An http(s) address that may have a path, without a trailing slash; or nothing."""
+    text = _text(name, default).rstrip("/")
+    if not text:
+        return ""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
+        raise ImproperlyConfigured(
+            f"{name} must be an address such as https://registry.example.com, not {text!r}."
+        )
+    return text
+
+
 def _label(name: str, default: str, *, longest: int = 63) -> str:
     """A DNS label, as the names of namespaces are."""
     text = _text(name, default)
@@ -221,6 +234,50 @@ TENANT_INSTANCES = _number("TENANT_INSTANCES", 20, low=0, high=100_000)
 
 RESERVED_NAMES = frozenset(_list("RESERVED_NAMES"))
 """Further names that no instance and no tenant may take, separated by commas. Default: none."""
+
+# --- The npm registry and the catalogue -----------------------------------------------------------
+
+
+def _default_registry() -> str:
+    """Programs do not know ``*.localhost``; any other domain has a host for it."""
+    parts = urlsplit(URL)
+    if DOMAIN == "localhost":
+        return f"http://localhost:{PORT}/registry"
+    return f"{parts.scheme}://registry.{DOMAIN}" + (f":{parts.port}" if parts.port else "")
+
+
+REGISTRY_URL = _location("REGISTRY_URL", _default_registry())
+"""Where people's npm reaches the private registry; empty: there is none. Default
+``http://localhost:<port>/registry`` or ``<scheme>://registry.<domain>``."""
+
+REGISTRY_INTERNAL_URL = _location("REGISTRY_INTERNAL_URL", f"{INTERNAL_URL}/registry")
+"""Where portal and instances reach it. Default ``<FLOWSTEAD_INTERNAL_URL>/registry``."""
+
+REGISTRY_HOOK_TOKEN = _text("REGISTRY_HOOK_TOKEN") or _remembered(KEYS_DIR / "registry-hook-token")
+"""The secret that registry and portal share. Without one the registry's notices are hints that are
+counted, and it is told nothing. Default: the file that ``make run`` made."""
+
+REGISTRY_UPLINK = _text("REGISTRY_UPLINK")
+if REGISTRY_UPLINK != "npm":
+    REGISTRY_UPLINK = _location("REGISTRY_UPLINK", "")
+"""The public registry behind the private one: its address, or ``npm`` for the one that npm is
+configured to use. Default: none, and nothing is asked outside."""
+
+REGISTRY_FOR_ALL = _flag("REGISTRY_FOR_ALL", bool(REGISTRY_UPLINK))
+"""Whether instances take every package from the private registry, not only those of the tenant's scope
+and the shared one. Default: where REGISTRY_UPLINK is set."""
+
+REGISTRY_REFRESH_SECONDS = _number("REGISTRY_REFRESH_SECONDS", 60, low=1, high=86_400)
+"""Seconds between two looks at the whole registry, for what no notice told. Default 60."""
+
+REGISTRY_MAX_PACKAGE_BYTES = _number("REGISTRY_MAX_PACKAGE_BYTES", 100 * 2**20, low=1024, high=2**30)
+"""Bytes that a published package may have. Default 100 MiB."""
+
+CATALOGUE_MAX_TARBALL_BYTES = _number("CATALOGUE_MAX_TARBALL_BYTES", 32 * 2**20, low=1024, high=2**30)
+"""Bytes of a package's tarball up to which the catalogue looks for node types in it. Default 32 MiB."""
+
+CATALOGUE_KEYWORD = _text("CATALOGUE_KEYWORD", "node-red")
+"""Only packages with this keyword are listed. Default ``node-red``."""
 
 PALETTE_CATALOGUES = _list("PALETTE_CATALOGUES", "https://catalogue.nodered.org/catalogue.json")
 """Addresses of the catalogues that the editors' palettes list, separated by commas."""

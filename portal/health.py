@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from catalogue.models import Look, Package, Reading
 from tenants.models import Instance, Lease, Phase, Tenant
 
 RECONCILER = "reconciler"
@@ -57,6 +58,11 @@ def _oldest_due_seconds() -> float:
     return (timezone.now() - oldest).total_seconds() if oldest else 0.0
 
 
+def _registry_seen_seconds() -> float:
+    look = Look.objects.filter(problem="").exclude(ended_at=None).first()
+    return (timezone.now() - look.began_at).total_seconds() if look else -1.0
+
+
 def _due_problem() -> str:
     age = _oldest_due_seconds()
     return (
@@ -93,6 +99,24 @@ def _registry() -> CollectorRegistry:
         "flowstead_oldest_due_seconds",
         "Age of the oldest instance that waits for the reconciler.",
         _oldest_due_seconds(),
+    )
+    _gauge(
+        registry,
+        "flowstead_packages",
+        "Packages that the catalogue offers.",
+        Package.objects.exclude(shown="").count(),
+    )
+    _gauge(
+        registry,
+        "flowstead_due_packages",
+        "Packages of the npm registry that wait to be read.",
+        Reading.objects.due().count(),
+    )
+    _gauge(
+        registry,
+        "flowstead_registry_seen_seconds",
+        "Seconds since the npm registry was last looked at as a whole; -1 for never.",
+        _registry_seen_seconds(),
     )
     lease = Lease.objects.filter(name=RECONCILER).first()
     _gauge(

@@ -34,6 +34,16 @@ PALETTE_CATALOGUES = env.PALETTE_CATALOGUES
 DOCUMENT_MAX_BYTES = env.DOCUMENT_MAX_BYTES
 LIBRARY_MAX_ENTRIES = env.LIBRARY_MAX_ENTRIES
 FLOW_REVISIONS = env.FLOW_REVISIONS
+SHARED_SCOPE = "@private"  # read by everybody, published by whom the operator allows
+REGISTRY_URL = env.REGISTRY_URL
+REGISTRY_INTERNAL_URL = env.REGISTRY_INTERNAL_URL
+REGISTRY_HOOK_TOKEN = env.REGISTRY_HOOK_TOKEN
+REGISTRY_FOR_ALL = env.REGISTRY_FOR_ALL
+REGISTRY_REFRESH_SECONDS = env.REGISTRY_REFRESH_SECONDS
+CATALOGUE_URL = f"{env.URL}/catalogue.json"
+CATALOGUE_MAX_TARBALL_BYTES = env.CATALOGUE_MAX_TARBALL_BYTES
+CATALOGUE_KEYWORD = env.CATALOGUE_KEYWORD
+CATALOGUE_AUDIENCES = "portal.audiences.Audiences"
 METRICS_TOKEN = env.METRICS_TOKEN
 FIRST_OPERATOR_PASSWORD = env.OPERATOR_PASSWORD
 OPERATOR_PASSWORD_FILE = env.DATA_DIR / "operator-password"
@@ -90,6 +100,7 @@ KUBERNETES: dict[str, Any] = {
 INSTALLED_APPS = [
     "portal.apps.PortalConfig",
     "tenants.apps.TenantsConfig",
+    "catalogue.apps.CatalogueConfig",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

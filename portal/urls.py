@@ -10,6 +10,7 @@ from tenants import oidc
 urlpatterns = [
     path("", views.landing, name="landing"),
     path("", include("tenants.urls")),
+    path("", include("catalogue.urls")),
     path("accounts/", include("allauth.urls")),
     path("identity/o/authorize", oidc.authorize),
     path("", include("allauth.idp.urls")),

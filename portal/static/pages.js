@@ -52,6 +52,12 @@ document.addEventListener("htmx:afterSettle", () => {
   showElapsed();
 });
 
+// --- A search keeps its address: for reloading, and for the way back ----------------------------
+document.addEventListener("htmx:afterSettle", () => {
+  const found = document.querySelector("[data-address]");
+  if (found) history.replaceState(null, "", found.dataset.address);
+});
+
 // --- How long it has been moving ----------------------------------------------------------------
 function showElapsed() {
   for (const place of document.querySelectorAll("[data-since]")) {

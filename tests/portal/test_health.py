@@ -1,9 +1,12 @@
+import re
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
+from catalogue.models import Look, Reading
 from tenants.models import Instance, Lease
+from tests.catalogue.packuments import stored
 
 pytestmark = pytest.mark.django_db
 
@@ -44,6 +47,19 @@ def test_metrics_count_what_is_there(client, instance):
     assert 'flowstead_instances{phase="pending"} 1.0' in text
     assert 'flowstead_instances{phase="running"} 0.0' in text
     assert "flowstead_reconciler_active 0.0" in text
+
+
+def test_metrics_tell_how_the_catalogue_follows_the_registry(client, db):
+    text = client.get("/metrics").content.decode()
+    assert "flowstead_registry_seen_seconds -1.0" in text
+    Look.objects.create(began_at=timezone.now() - timedelta(seconds=90), ended_at=timezone.now())
+    Look.objects.create(ended_at=timezone.now(), problem="The registry does not answer.")
+    Reading.objects.mark_due("@alice/pump")
+    stored("@alice/valve")
+    text = client.get("/metrics").content.decode()
+    assert "flowstead_packages 1.0" in text
+    assert "flowstead_due_packages 1.0" in text
+    assert re.search(r"^flowstead_registry_seen_seconds 9\d\.", text, re.MULTILINE)
 
 
 def test_metrics_can_ask_for_a_token(client, settings):
