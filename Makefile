@@ -19,9 +19,12 @@ help: ## this list
 run: setup ## set everything up and run the whole product until Ctrl-C (PORT=8000, DATA_DIR=./var)
 	@exec $(BIN)/python -m deploy.local.launch
 
-setup: $(VENV)/.run custom-node-red/node_modules/.package-lock.json ## what `make run` needs: Python and Node parts
+NODE_ROOMS := custom-node-red deploy/registry
+NODE_PARTS := $(NODE_ROOMS:%=%/node_modules/.package-lock.json)
 
-setup-dev: $(VENV)/.dev custom-node-red/node_modules/.package-lock.json ## what the tests and checks need
+setup: $(VENV)/.run $(NODE_PARTS) ## what `make run` needs: Python and Node parts
+
+setup-dev: $(VENV)/.dev $(NODE_PARTS) ## what the tests and checks need
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -36,18 +39,21 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
-custom-node-red/node_modules/.package-lock.json: custom-node-red/package-lock.json | $(VENV)/.run
-	cd custom-node-red && $(NPM) ci --omit=dev --no-fund --no-audit --loglevel=error
+$(NODE_PARTS): %/node_modules/.package-lock.json: %/package-lock.json | $(VENV)/.run
+	cd $* && $(NPM) ci --omit=dev --no-fund --no-audit --loglevel=error
 	@touch $@
 
 test: test-python test-node ## all tests but those that need a Kubernetes or container engine
 
 test-python: setup-dev
-	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/cluster
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/cluster
 	@echo "Not run here: tests/cluster, which needs a Kubernetes control plane (make test-cluster)."
 
 test-node: setup-dev
-	cd custom-node-red && PATH="$(NODE_HOME)/bin:$$PATH" node --test --test-concurrency=2 "test/*.test.js"
+	@$(MAKE) --no-print-directory -j2 $(NODE_ROOMS:%=test-node/%)
+
+test-node/%:
+	cd $* && PATH="$(NODE_HOME)/bin:$$PATH" node --test --test-concurrency=2 "test/*.test.js"
 
 test-cluster: cluster-programs ## the Kubernetes tests: on KUBECONFIG, else on a control plane built and started here
 	$(BIN)/pytest -n 2 --dist loadfile tests/cluster
@@ -87,4 +93,4 @@ LOCK := --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-h
 	--no-emit-index-url --no-emit-trusted-host --no-emit-options
 
 clean: ## remove what was set up, but no data
-	rm -rf $(VENV) custom-node-red/node_modules bench-results .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(dir $(NODE_PARTS)) bench-results .mypy_cache .ruff_cache

@@ -22,6 +22,8 @@ def supervisord_conf(layout: Layout, env: ModuleType) -> str:
         "python": shlex.quote(sys.executable),
         "caddy": shlex.quote(str(layout.caddy)),
         "base": shlex.quote(str(layout.base)),
+        "node": shlex.quote(str(layout.node)),
+        "verdaccio": shlex.quote(str(layout.verdaccio)),
         "directory": str(Path.cwd()),
         "logs": str(layout.logs),
         "run": str(layout.run),

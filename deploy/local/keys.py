@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from deploy.local.layout import make_folder, write_private
 
+HOOK_TOKEN = "registry-hook-token"
+
 
 def make_missing(folder: Path) -> None:
     """Make the keys that are not there; one that is there never changes."""
@@ -31,4 +33,5 @@ KEYS: dict[str, Callable[[], str]] = {
     "secret-key": lambda: secrets.token_urlsafe(60),
     "encryption-keys": lambda: Fernet.generate_key().decode(),
     "oidc-private-key.pem": _oidc_private_key,
+    HOOK_TOKEN: lambda: secrets.token_urlsafe(32),
 }

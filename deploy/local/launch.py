@@ -20,7 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from deploy.local import configuration, keys, preflight
 from deploy.local.isolation import Isolation, isolation
 from deploy.local.layout import CannotStart, Layout, is_root, make_folder, write_private
-from deploy.local.ready import answers
+from deploy.local.ready import portal_answers, registry_answers
 from tenants.provisioning.driver import DriverError
 from tenants.provisioning.processes import survivors
 from tenants.provisioning.processes.folders import sweep
@@ -28,6 +28,7 @@ from tenants.provisioning.processes.supervisor import ProgramFolder, Supervisor
 
 STOP_SECONDS = 15.0
 READY_SECONDS = 120.0
+REGISTRY_SECONDS = 30.0
 QUICK_ENDS = 5  # of supervisord, each within a second of its start, and we give up
 NO_WALL = (
     "Instances run as processes of this machine. Flows can run any code, so there is no wall between\n"
@@ -94,7 +95,7 @@ class Launcher:
         keys.make_missing(layout.keys)
         write_private(layout.data / "port", f"{self._env.PORT}\n")
         make_folder(layout.instances, 0o711 if is_root() else 0o700)
-        for folder in (layout.logs, layout.supervisor, layout.programs):
+        for folder in (layout.logs, layout.supervisor, layout.programs, layout.registry):
             make_folder(folder, 0o700)
         self._empty_run_folder()
         # Rows say what runs: after a start the reconciler brings it up, and nothing comes up alone.
@@ -131,6 +132,8 @@ class Launcher:
     def _environment(self, layout: Layout) -> dict[str, str]:
         """What web processes and the reconciler get: what we were given, and where things lie."""
         given = {**os.environ, survivors.RUN_MARKER: str(layout.run)}
+        if not given.keys() & {"REGISTRY_HOOK_TOKEN", "REGISTRY_HOOK_TOKEN_FILE"}:
+            given["REGISTRY_HOOK_TOKEN_FILE"] = str(layout.keys / keys.HOOK_TOKEN)
         return given | {
             "PORT": str(self._env.PORT),
             "DATA_DIR": str(layout.data),
@@ -138,6 +141,10 @@ class Launcher:
             "LOCAL_INSTANCES_DIR": str(layout.instances),
             "LOCAL_NODE": str(layout.node),
             "LOCAL_NODE_RED_DIR": str(layout.node_red),
+            "FLOWSTEAD_URL": self._env.URL,
+            "FLOWSTEAD_INTERNAL_URL": self._env.INTERNAL_URL,
+            "REGISTRY_STORAGE": str(layout.registry),
+            "REGISTRY_LISTEN": f"unix:{layout.registry_socket}",
             "PYTHONUNBUFFERED": "1",
             "XDG_DATA_HOME": str(layout.data / "caddy"),
             "XDG_CONFIG_HOME": str(layout.data / "caddy"),
@@ -151,7 +158,7 @@ class Launcher:
             if self._supervisord is None or self._supervisord.poll() is not None:
                 quick_ends = quick_ends + 1 if self._supervisord else 0
                 self._start(way)
-            if not announced and answers(self._env):
+            if not announced and self._is_ready(time.monotonic() - began):
                 announced, quick_ends = True, 0
                 print(NO_WALL)
                 print(f"Flowstead is ready at {self._env.URL}", flush=True)
@@ -159,6 +166,20 @@ class Launcher:
             if late or quick_ends > QUICK_ENDS:
                 raise CannotStart(f"the portal does not come up; the logs in {self._layout.logs} say why.")
             self._stop.wait(0.5 if announced else 0.05)
+
+    def _is_ready(self, waited: float) -> bool:
+        """The portal answers, and the registry; without that one the rest is of use all the same."""
+        if not portal_answers(self._env):
+            return False
+        if registry_answers(self._env):
+            return True
+        if waited < REGISTRY_SECONDS:
+            return False
+        print(
+            f"The npm registry does not answer: {self._layout.logs / 'registry.log'} says why.",
+            file=sys.stderr,
+        )
+        return True
 
     def _start(self, way: Isolation) -> None:
         """Start supervisord; where an earlier one was killed, after ending what it left."""

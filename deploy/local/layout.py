@@ -71,6 +71,19 @@ class Layout:
         return Path(sys.executable).parent / "caddy"
 
     @property
+    def registry(self) -> Path:
+        """What was published to the private npm registry."""
+        return self.data / "registry"
+
+    @property
+    def registry_socket(self) -> Path:
+        return self.run / "registry.sock"
+
+    @property
+    def verdaccio(self) -> Path:
+        return self.base / "deploy" / "registry" / "node_modules" / "verdaccio" / "bin" / "verdaccio"
+
+    @property
     def red(self) -> Path:
         return self.node_red / "node_modules" / "node-red" / "red.js"
 

@@ -89,7 +89,13 @@ def make_run_folder(layout: Layout) -> None:
 
 
 def check_parts(layout: Layout) -> None:
-    for path, what in ((layout.node, "Node"), (layout.caddy, "Caddy"), (layout.red, "Node-RED")):
+    parts = (
+        (layout.node, "Node"),
+        (layout.caddy, "Caddy"),
+        (layout.red, "Node-RED"),
+        (layout.verdaccio, "Verdaccio"),
+    )
+    for path, what in parts:
         if not path.exists():
             raise CannotStart(f"{what} is missing ({path}): run `make setup`.")
 
