@@ -3,13 +3,14 @@
 import argparse
 from collections.abc import Callable
 
-from tests.bench import machine, memory, start, storage
+from tests.bench import catalogue, machine, memory, start, storage
 from tests.bench.report import Report
 
 BENCHMARKS: dict[str, Callable[[bool], Report]] = {
     "start": start.measure,
     "storage": storage.measure,
     "memory": memory.measure,
+    "catalogue": catalogue.measure,
 }
 
 

@@ -130,7 +130,7 @@ def packed_of(files: Iterable[tuple[str, bytes]]) -> bytes:
     return packed.getvalue()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def verdaccio(live_server: Any) -> Iterator[Verdaccio]:
     registry = Verdaccio(live_server.url).start()
     yield registry

@@ -62,6 +62,7 @@ class Product:
         self.settings = settings
         self.process: subprocess.Popen[str] | None = None
         self.output = self.folder / "output"
+        self._tokens: dict[str, str] = {}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -158,7 +159,11 @@ class Product:
         return ended.stdout
 
     def token(self, username: str = "operator") -> str:
-        return self.manage("create_token", "--user", username).strip().splitlines()[-1]
+        """The user's token, made once: the command takes two seconds of a processor."""
+        if username not in self._tokens:
+            printed = self.manage("create_token", "--user", username)
+            self._tokens[username] = printed.strip().splitlines()[-1]
+        return self._tokens[username]
 
     def run_inside(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A Python program as the product's own processes run: with their settings, and with the
