@@ -15,7 +15,7 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
-LONGEST = 200_000  # characters; what follows is left out
+LONGEST = 60_000  # characters; what follows is left out
 LONGEST_TEXT = 10_000  # characters of one paragraph, cell or heading; a longer one is shown as it is
 NESTING = 20  # quotes in lists in quotes
 ANCHOR = "readme-"
