@@ -157,3 +157,27 @@ def test_anything_else_there_gets_a_plain_sentence(
 )
 def test_an_unknown_host_is_told_so(port: Port, host: str) -> None:
     assert port.ask(host.format(domain=port.domain))[0] == 421
+
+
+@pytest.mark.parametrize(
+    ("asked", "seen"),
+    [
+        ("/registry/registry-url", "/registry-url"),
+        ("/registry/@alice%2fnode-red-pump", "/@alice%2fnode-red-pump"),
+        (
+            "/registry/@alice/node-red-pump/-/node-red-pump-1.0.0.tgz",
+            "/@alice/node-red-pump/-/node-red-pump-1.0.0.tgz",
+        ),
+    ],
+)
+def test_the_registry_is_asked_without_the_prefix(port: Port, asked: str, seen: str) -> None:
+    if not port.layout.registry_socket.exists():
+        port.serve(port.layout.registry_socket, "registry")
+    for host in (f"localhost:{port.port}", f"registry.{port.domain}:{port.port}"):
+        status, _, said = port.ask(host, asked, **FORGED)
+        assert (status, said["by"], said["path"]) == (200, "registry", seen)
+        assert said["headers"]["x-forwarded-host"] == host
+        assert said["headers"]["x-forwarded-proto"] == "http"
+    # on its own host it also answers without it, for a package of any name
+    status, _, said = port.ask(f"registry.{port.domain}:{port.port}", "/registry-url")
+    assert (status, said["path"]) == (200, "/registry-url")
