@@ -19,6 +19,8 @@ CPU_SECONDS = 20.0
 PARTS = {
     "web processes": "portal.asgi",
     "reconciler": "manage.py reconcile",
+    "catalogue process": "manage.py refresh_catalogue",
+    "registry (Verdaccio)": "verdaccio",
     "supervisord": "supervisor.supervisord",
     "Caddy": "caddy run",
     "launcher": "deploy.local.launch",

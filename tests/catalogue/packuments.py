@@ -1,10 +1,6 @@
-"""What a registry says of packages, and rows made of it by the product's own door."""
+"""What a registry says of packages."""
 
 from typing import Any
-
-from catalogue import packument
-from catalogue.models import Package
-from catalogue.tarball import Contents
 
 
 def manifest(name: str, number: str, **fields: Any) -> dict[str, Any]:
@@ -32,13 +28,3 @@ def packument_of(name: str, *numbers: str, **fields: Any) -> dict[str, Any]:
         "dist-tags": {"latest": numbers[-1]},
         "readme": f"# {name}",
     }
-
-
-def stored(name: str, *numbers: str, types: tuple[str, ...] = ("pump",), **fields: Any) -> Package:
-    """A package in the catalogue, all of whose tarballs were opened."""
-    found = packument.read(packument_of(name, *numbers, **fields), name)
-    contents: dict[str, Contents | str] = {
-        version.number: Contents({}, tuple(types)) for version in found.versions
-    }
-    Package.objects.store(found, contents, {version.number: 1234 for version in found.versions})
-    return Package.objects.get(name=name)

@@ -6,10 +6,12 @@ import json
 import pytest
 from django.test import Client
 
+from catalogue.document import timestamp
 from catalogue.models import Package, Rendering, Rule
 from tenants import passes
 from tests import factories
-from tests.catalogue.packuments import packument_of, stored
+from tests.catalogue.factories import make_package
+from tests.catalogue.packuments import packument_of
 
 pytestmark = pytest.mark.django_db
 PORTAL = {"host": "portal.localhost:8000"}
@@ -27,7 +29,7 @@ def names(response):
 @pytest.fixture
 def published(instance):
     for name in ("@alice/pump", "@private/valve", "node-red-plain", "@mallory/secret"):
-        stored(name)
+        make_package(name)
     return instance
 
 
@@ -80,7 +82,7 @@ def test_a_line_has_what_the_editor_shows(published):
     assert line["version"] == "1.0.0"
     assert line["types"] == ["pump"]
     assert line["url"] == "http://portal.localhost:8000/catalogue/@private/valve/"
-    assert line["updated_at"] == "2026-03-01T12:00:00.000Z"
+    assert line["updated_at"] == timestamp(Package.objects.get(name="@private/valve").updated_at)
 
 
 def test_what_has_not_changed_is_not_sent_again(published):
@@ -89,14 +91,14 @@ def test_what_has_not_changed_is_not_sent_again(published):
     assert again.status_code == 304
     assert again.content == b""
     assert again["ETag"] == first["ETag"]
-    stored("@private/valve", "1.0.0", "1.1.0")
+    make_package("@private/valve", "1.0.0", "1.1.0")
     assert ask(**{"if-none-match": first["ETag"]}).status_code == 200
 
 
 def test_another_tenants_change_composes_nothing_anew(published):
     first = ask(address_of(published))
     made_at = Rendering.objects.get().made_at
-    stored("@mallory/secret", "1.0.0", "2.0.0")
+    make_package("@mallory/secret", "1.0.0", "2.0.0")
     assert ask(address_of(published)).content == first.content
     assert Rendering.objects.get().made_at == made_at
 
@@ -154,16 +156,16 @@ def test_hidden_and_blocked_packages_are_not_listed(published):
 
 
 def test_a_pinned_version_is_offered(published):
-    stored("@private/valve", "1.0.0", "1.1.0")
+    make_package("@private/valve", "1.0.0", "1.1.0")
     assert version_of("@private/valve") == "1.1.0"
     rule("pin", "@private/valve", "1.0.0")
     assert version_of("@private/valve") == "1.0.0"
-    stored("@private/valve", "1.0.0", "1.1.0", "1.2.0")
+    make_package("@private/valve", "1.0.0", "1.1.0", "1.2.0")
     assert version_of("@private/valve") == "1.0.0"
 
 
 def test_a_blocked_version_gives_way_to_the_one_before(published):
-    stored("@private/valve", "1.0.0", "1.1.0")
+    make_package("@private/valve", "1.0.0", "1.1.0")
     rule("block", "@private/valve", "1.1.0")
     assert version_of("@private/valve") == "1.0.0"
 
@@ -171,7 +173,7 @@ def test_a_blocked_version_gives_way_to_the_one_before(published):
 def test_a_package_that_goes_and_comes_back_is_still_blocked(published):
     rule("block", "@private/valve")
     Package.objects.forget("@private/valve")
-    stored("@private/valve")
+    make_package("@private/valve")
     assert "@private/valve" not in names(ask())
 
 

@@ -8,7 +8,7 @@ from catalogue.models import Reading, Rule
 from tenants import passes
 from tenants.models import AccessToken, Role, Tenant
 from tests import factories
-from tests.catalogue.packuments import stored
+from tests.catalogue.factories import make_package
 
 pytestmark = pytest.mark.django_db
 SECRET = "the-secret-of-both"
@@ -192,7 +192,7 @@ def palette(instance, path="", **query):
 
 
 def test_an_instance_asks_before_it_installs(instance):
-    stored("@alice/pump", "1.0.0", "1.1.0")
+    make_package("@alice/pump", "1.0.0", "1.1.0")
     Rule.objects.create(package="@alice/pump", verb="block", version="1.1.0")
     Rule.objects.create(package="node-red-evil", verb="block")
     assert palette(instance, "/check", module="@alice/pump", version="1.0.0").json() == {
@@ -207,13 +207,13 @@ def test_an_instance_asks_before_it_installs(instance):
 
 
 def test_an_unscoped_package_of_ours_is_told_from_a_public_one(instance):
-    stored("node-red-plain")
+    make_package("node-red-plain")
     assert palette(instance, "/check", module="node-red-plain").json()["private"] is True
     assert palette(instance, "/check", module="node-red-other").json()["private"] is False
 
 
 def test_another_tenants_package_is_no_package_of_ours(instance, other_user):
-    stored("@mallory/secret")
+    make_package("@mallory/secret")
     assert palette(instance, "/check", module="@mallory/secret").json()["private"] is False
 
 
@@ -251,7 +251,7 @@ def test_the_palette_asks_for_a_token(instance):
 
 def test_people_list_what_they_may_install(api, other_user):
     for name in ("@alice/pump", "@mallory/secret", "@private/valve"):
-        stored(name)
+        make_package(name)
     page = api.get("/catalogue/packages").json()
     assert [item["name"] for item in page["items"]] == ["@alice/pump", "@private/valve"]
     assert page["next"] is None
@@ -259,12 +259,12 @@ def test_people_list_what_they_may_install(api, other_user):
     assert api.get("/catalogue/packages/@mallory/secret").status_code == 404
     detail = api.get("/catalogue/packages/@alice/pump").json()
     assert detail["versions"][0]["number"] == "1.0.0"
-    assert detail["readme"] == "# @alice/pump"
+    assert detail["tags"] == {"latest": "1.0.0"}
 
 
 def test_long_lists_come_in_pages(api):
     for number in range(5):
-        stored(f"@alice/pump{number}")
+        make_package(f"@alice/pump{number}")
     first = api.get("/catalogue/packages?limit=2").json()
     second = api.get(f"/catalogue/packages?limit=2&cursor={first['next']}").json()
     third = api.get(f"/catalogue/packages?limit=2&cursor={second['next']}").json()
@@ -275,8 +275,8 @@ def test_long_lists_come_in_pages(api):
 
 
 def test_words_are_looked_for_in_names_and_types(api):
-    stored("@alice/pump", types=("water pump",))
-    stored("@alice/lamp", types=("light",))
+    make_package("@alice/pump", types=("water pump",))
+    make_package("@alice/lamp", types=("light",))
     found = api.get("/catalogue/packages?q=WATER").json()["items"]
     assert [item["name"] for item in found] == ["@alice/pump"]
 

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from catalogue.models import Look, Reading
 from tenants.models import Instance, Lease
-from tests.catalogue.packuments import stored
+from tests.catalogue.factories import make_package
 
 pytestmark = pytest.mark.django_db
 
@@ -55,7 +55,7 @@ def test_metrics_tell_how_the_catalogue_follows_the_registry(client, db):
     Look.objects.create(began_at=timezone.now() - timedelta(seconds=90), ended_at=timezone.now())
     Look.objects.create(ended_at=timezone.now(), problem="The registry does not answer.")
     Reading.objects.mark_due("@alice/pump")
-    stored("@alice/valve")
+    make_package("@alice/valve")
     text = client.get("/metrics").content.decode()
     assert "flowstead_packages 1.0" in text
     assert "flowstead_due_packages 1.0" in text
