@@ -31,13 +31,18 @@ FORGED = {
 
 
 class Port:
-    def __init__(self, domain: str, home: Path) -> None:
+    """``scheme`` is that of the portal's public address, which a proxy in front may serve."""
+
+    def __init__(self, domain: str, home: Path, scheme: str = "http") -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.domain = domain
         self.env: Any = SimpleNamespace(
-            DOMAIN=domain, PORT=self.port, URL=f"http://portal.{domain}:{self.port}", LOCAL_WEB_PROCESSES=2
+            DOMAIN=domain,
+            PORT=self.port,
+            URL=f"{scheme}://portal.{domain}:{self.port}",
+            LOCAL_WEB_PROCESSES=2,
         )
         self.layout = Layout(home, home, home, home, home, home)
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -56,6 +61,11 @@ class Port:
         command = [sys.executable, str(HERE / "upstream.py"), str(path), name]
         self.processes.append(subprocess.Popen(command))
         wait_for(str(path))
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.terminate()
+            process.wait(10)
 
     def ask(
         self, host: str, path: str = "/", method: str = "GET", **headers: str
@@ -87,10 +97,17 @@ def port(request: pytest.FixtureRequest) -> Iterator[Port]:
     port.start()
     port.serve(port.layout.sockets / "alpha" / "http.sock", "alpha")
     yield port
-    for process in port.processes:
-        process.terminate()
-        process.wait(10)
+    port.stop()
     shutil.rmtree(home)
+
+
+@pytest.fixture
+def behind_https(short: Path) -> Iterator[Port]:
+    port = Port("flowstead.example.com", short, "https")
+    port.start()
+    port.serve(port.layout.registry_socket, "registry")
+    yield port
+    port.stop()
 
 
 @pytest.mark.parametrize(("name", "by"), [("portal", "web"), ("catalogue", "web"), ("alpha", "alpha")])
@@ -181,3 +198,13 @@ def test_the_registry_is_asked_without_the_prefix(port: Port, asked: str, seen: 
     # on its own host it also answers without it, for a package of any name
     status, _, said = port.ask(f"registry.{port.domain}:{port.port}", "/registry-url")
     assert (status, said["path"]) == (200, "/registry-url")
+
+
+def test_behind_https_instances_reach_the_registry_by_http_all_the_same(behind_https: Port) -> None:
+    port = behind_https
+    for host, scheme in (
+        (f"127.0.0.1:{port.port}", "http"),
+        (f"registry.{port.domain}:{port.port}", "https"),
+    ):
+        said = port.ask(host, "/registry/some-package", **FORGED)[2]
+        assert said["headers"]["x-forwarded-proto"] == scheme
