@@ -51,6 +51,11 @@ def test_everybody_else_finds_the_public_part(published):
     assert names(ask()) == ["@private/valve", "node-red-plain"]
 
 
+@pytest.mark.parametrize("host", ["catalogue.localhost:8000", "localhost:8000", "127.0.0.1:8000"])
+def test_it_is_there_on_every_host_that_is_for_programs(published, host):
+    assert names(ask(host=host)) == ["@private/valve", "node-red-plain"]
+
+
 @pytest.mark.parametrize("forged", ["?for=", "?for=x", "?for=fsi_" + "0" * 96])
 def test_a_forged_pass_finds_no_more(published, forged):
     assert names(ask(forged)) == ["@private/valve", "node-red-plain"]
