@@ -19,7 +19,7 @@ from django.utils import timezone
 from catalogue import packument, tarball
 from catalogue.models import Look, Package, Reading, Rendering, Version
 from catalogue.packument import BrokenPackument, Found, FoundVersion
-from catalogue.registry import Registry, RegistryError, TooLarge
+from catalogue.registry import Registry, RegistryAway, RegistryError, TooLarge
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Refresher:
     # --- One package after the other --------------------------------------------------------------
 
     def read_due(self) -> Iterator[str]:
-        """Read all that is due now; the name of each afterwards. Raises ``RegistryError``."""
+        """Read all that is due now; the name of each afterwards. Raises ``RegistryAway``."""
         while batch := list(Reading.objects.due()[:AT_A_TIME]):
             for reading in batch:
                 self._attempt(reading)
@@ -67,9 +67,11 @@ class Refresher:
         """The boundary: whatever one package does, the others are read."""
         try:
             problem = self._read(reading)
-        except RegistryError as error:
+        except RegistryAway as error:
             reading.put_off(str(error))
             raise
+        except RegistryError as error:
+            reading.put_off(str(error))
         except DatabaseError:
             raise
         except Exception as error:

@@ -8,10 +8,15 @@ import orjson
 
 SECONDS = 20.0
 PACKUMENT_BYTES = 64 * 2**20
+_AWAY = {401, 403, 429, 502, 503, 504}  # of ours or of what is in between
 
 
 class RegistryError(Exception):
-    """The registry did not answer, or not as a registry does. That a package is absent is no error."""
+    """The registry's answer is of no use. That a package is absent is no error."""
+
+
+class RegistryAway(RegistryError):
+    """The registry does not answer at all, or lets us not in: no package could be read."""
 
 
 class TooLarge(Exception):
@@ -58,11 +63,13 @@ class Registry:
             with self._client.stream("GET", f"{self._url}{path}") as response:
                 if response.status_code == httpx.codes.NOT_FOUND:
                     return None
+                if response.status_code in _AWAY:
+                    raise RegistryAway(f"The registry answers with status {response.status_code}.")
                 if response.status_code != httpx.codes.OK:
                     raise RegistryError(f"The registry answers with status {response.status_code}.")
                 return _read(response, longest)
         except httpx.HTTPError as error:
-            raise RegistryError(f"The registry does not answer ({type(error).__name__}).") from error
+            raise RegistryAway(f"The registry does not answer ({type(error).__name__}).") from error
 
 
 def _read(response: httpx.Response, longest: int) -> bytes:

@@ -1,8 +1,11 @@
 """The real npm, with a home, a cache and a configuration of its own, and packages for it to publish."""
 
+import io
 import json
 import os
 import subprocess
+import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +91,14 @@ class Npm:
 
     def publish(self, name: str, version: str = "1.0.0", *flags: str, **fields: Any) -> None:
         self.done("publish", *flags, cwd=self.write(name, version, **fields))
+
+
+def packed_of(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """A tarball of these files, whatever their names are."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, content in files:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 from django.conf import settings
 from django.db import models, transaction
 from django.db.models import F, Q
-from django.db.models.functions import Greatest
+from django.urls import reverse
 from django.utils import timezone
 
 from catalogue import document
@@ -23,9 +22,7 @@ class ScopeQuerySet(models.QuerySet["Scope"]):
     def changed(self, name: str) -> None:
         """Something of its packages is about to change, in the same transaction."""
         self.get_or_create(name=name)
-        self.filter(name=name).update(
-            serial=F("serial") + 1, changed_at=Greatest(F("changed_at"), timezone.now())
-        )
+        self.filter(name=name).update(serial=F("serial") + 1)
 
     def stamp(self, names: frozenset[str]) -> str:
         """Another one whenever a package of these scopes has changed."""
@@ -38,7 +35,6 @@ class Scope(models.Model):
 
     name = models.CharField(max_length=LONGEST_NAME, unique=True, blank=True)
     serial = models.PositiveBigIntegerField(default=0)
-    changed_at = models.DateTimeField(default=timezone.now)
 
     objects = ScopeQuerySet.as_manager()
 
@@ -127,7 +123,7 @@ class Package(models.Model):
         return self.name
 
     def get_absolute_url(self) -> str:
-        return f"/catalogue/{quote(self.name, safe='@/')}/"
+        return reverse("package", args=[self.name])
 
     @property
     def offered(self) -> "Version | None":
@@ -169,7 +165,6 @@ class Version(models.Model):
     licence = models.CharField(max_length=100, blank=True)
     deprecated = models.TextField(blank=True)
     integrity = models.CharField(max_length=200, blank=True)
-    tarball = models.TextField()
     size = models.PositiveBigIntegerField(null=True)
     node_types: Any = models.JSONField(null=True)
     problem = models.TextField(blank=True)
@@ -185,7 +180,7 @@ class Version(models.Model):
         """Become what was found. A version that was published anew is unknown again."""
         if self.integrity != found.integrity:
             self.node_types, self.size, self.problem = None, None, ""
-        for field in ("published_at", "description", "licence", "deprecated", "integrity", "tarball"):
+        for field in ("published_at", "description", "licence", "deprecated", "integrity"):
             setattr(self, field, getattr(found, field))
         self.keywords = list(found.keywords)
         if seen is not None:

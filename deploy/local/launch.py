@@ -145,6 +145,8 @@ class Launcher:
             "FLOWSTEAD_INTERNAL_URL": self._env.INTERNAL_URL,
             "REGISTRY_STORAGE": str(layout.registry),
             "REGISTRY_LISTEN": f"unix:{layout.registry_socket}",
+            "REGISTRY_UPLINK": self._env.REGISTRY_UPLINK,
+            "REGISTRY_MAX_PACKAGE_BYTES": str(self._env.REGISTRY_MAX_PACKAGE_BYTES),
             "PYTHONUNBUFFERED": "1",
             "XDG_DATA_HOME": str(layout.data / "caddy"),
             "XDG_CONFIG_HOME": str(layout.data / "caddy"),

@@ -24,17 +24,14 @@ POLL_SECONDS = 0.01
 
 def measure(quick: bool) -> Report:
     sizes = (10, 100) if quick else SIZES
-    tables, figures = [], {}
+    figures = {}
     for count in sizes:
         with_many = _Many(count)
         try:
             figures[str(count)] = with_many.figures(quick)
         finally:
             with_many.remove()
-    tables.append(_publishing(figures))
-    tables.append(_documents(figures))
-    tables.append(_refreshing(figures))
-    return Report(tables, figures)
+    return Report([_publishing(figures), _documents(figures), _refreshing(figures)], figures)
 
 
 class _Many:

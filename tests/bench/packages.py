@@ -1,14 +1,12 @@
 """Packages by the thousand: in a registry's storage, as Verdaccio keeps them, for benchmarks."""
 
-import io
 import json
-import tarfile
 from base64 import b64encode
 from hashlib import sha512
 from pathlib import Path
 from typing import Any
 
-from tests.npm import HTML
+from tests.npm import HTML, packed_of
 
 PUBLISHED_AT = "2026-03-01T12:00:00.000Z"
 
@@ -51,13 +49,7 @@ def _tarball(name: str, bare: str) -> bytes:
         "node.js": "module.exports = function () {}\n" * 100,
         "node.html": HTML.format(type=bare),
     }
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        for file, content in files.items():
-            entry = tarfile.TarInfo(f"package/{file}")
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content.encode()))
-    return packed.getvalue()
+    return packed_of((f"package/{file}", content.encode()) for file, content in files.items())
 
 
 def _packument(name: str, bare: str, tarball: bytes) -> dict[str, Any]:

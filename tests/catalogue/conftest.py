@@ -1,133 +1,18 @@
 """A real registry that knows the portal under test, and npm."""
 
 import contextlib
-import io
-import json
-import os
-import secrets
-import shutil
-import signal
-import subprocess
-import tarfile
-import tempfile
 import threading
-import time
-from base64 import b64encode
-from collections.abc import Iterable, Iterator
-from hashlib import sha512
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from django.conf import settings as django_settings
 
 from catalogue.models import Look, Reading
 from catalogue.refresh import Refresher
 from catalogue.registry import Registry
-from tests.e2e.product import free_port
-from tests.npm import HTML, Npm
-
-ROOM = Path(django_settings.BASE_DIR) / "deploy" / "registry"
-SECRET = secrets.token_urlsafe(24)
-
-
-class Verdaccio:
-    """The registry with its own configuration; the portal that it asks is ``portal``."""
-
-    def __init__(self, portal: str) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="flowstead-registry-"))
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._portal = portal
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> "Verdaccio":
-        node = str(django_settings.LOCAL_DRIVER["node"])
-        program = str(ROOM / "node_modules" / "verdaccio" / "bin" / "verdaccio")
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [node, program, "--config", str(ROOM / "config.js")],
-                cwd=self.folder,
-                env={
-                    "PATH": os.defpath,
-                    "HOME": str(self.folder),
-                    "REGISTRY_STORAGE": str(self.folder / "storage"),
-                    "REGISTRY_LISTEN": f"127.0.0.1:{self.port}",
-                    "REGISTRY_HOOK_TOKEN": SECRET,
-                    "REGISTRY_POLICY_SECONDS": "0.3",
-                    "REGISTRY_RIGHTS_SECONDS": "1",
-                    "FLOWSTEAD_INTERNAL_URL": self._portal,
-                    "FLOWSTEAD_URL": "http://portal.localhost:8000",
-                },
-                stdout=log,
-                stderr=log,
-            )
-        deadline = time.monotonic() + 20
-        while not self._answers():
-            assert time.monotonic() < deadline, (self.folder / "log").read_text()
-            time.sleep(0.05)
-        return self
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/-/ping").status_code == 200
-        return False
-
-    def stop(self) -> None:
-        if self._process:
-            self._process.send_signal(signal.SIGTERM)
-            self._process.wait(10)
-            self._process = None
-
-    def remove(self) -> None:
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def publish(
-        self, name: str, version: str = "1.0.0", *, token: str, type: str = "pump", **fields: Any
-    ) -> None:
-        """A sound node, without npm, which takes a second."""
-        manifest = json.dumps({"name": name, "version": version, "node-red": {"nodes": {"main": "node.js"}}})
-        files = (("package.json", manifest), ("node.js", ""), ("node.html", HTML.format(type=type)))
-        packed = packed_of((f"package/{file}", content.encode()) for file, content in files)
-        answer = self.put(name, packed, token, version=version, **fields)
-        assert answer.status_code == 201, answer.text
-
-    def put(self, name: str, tarball: bytes, token: str, **manifest: Any) -> httpx.Response:
-        """Publish what npm would not pack, in the way in which npm publishes."""
-        version = manifest.pop("version", "1.0.0")
-        file = f"{name}-{version}.tgz"
-        described = {
-            "name": name, "version": version, "keywords": ["node-red"], "_id": f"{name}@{version}",
-            "dist": {
-                "integrity": f"sha512-{b64encode(sha512(tarball).digest()).decode()}",
-                "tarball": f"{self.url}/{name}/-/{file}",
-            },
-            **manifest,
-        }  # fmt: skip
-        attachment = {
-            "content_type": "application/octet-stream",
-            "data": b64encode(tarball).decode(),
-            "length": len(tarball),
-        }
-        body = {
-            "_id": name, "name": name, "dist-tags": {"latest": version}, "versions": {version: described},
-            "_attachments": {file: attachment},
-        }  # fmt: skip
-        address = f"{self.url}/{name.replace('/', '%2f')}"
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        return httpx.put(address, content=json.dumps(body), headers=headers, timeout=30)
-
-
-def packed_of(files: Iterable[tuple[str, bytes]]) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        for name, content in files:
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return packed.getvalue()
+from tests.catalogue.verdaccio import SECRET, Verdaccio
+from tests.npm import Npm
 
 
 @pytest.fixture(scope="module")

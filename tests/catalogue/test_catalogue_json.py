@@ -4,8 +4,10 @@ import gzip
 import json
 
 import pytest
+from django.db import transaction
 from django.test import Client
 
+from catalogue import packument
 from catalogue.document import timestamp
 from catalogue.models import Package, Rendering, Rule
 from tenants import passes
@@ -184,10 +186,6 @@ def test_a_package_that_goes_and_comes_back_is_still_blocked(published):
 
 def test_a_reader_never_sees_a_half_built_list(published):
     """What is being stored is not there until it is all there."""
-    from django.db import transaction
-
-    from catalogue import packument
-
     before = ask().content
 
     class Stop(Exception):

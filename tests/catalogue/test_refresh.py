@@ -1,21 +1,26 @@
 """From npm publish to the catalogue, with the real npm and the real registry."""
 
-from contextlib import suppress
+import gzip
+import json
 
 import httpx
 import pytest
 from django.contrib.auth.models import Permission
 from django.core.management import call_command
+from django.utils import timezone
 
+import portal.audiences
 from catalogue import refresh
 from catalogue.audience import Audience
-from catalogue.models import Look, Package, Reading, Rendering, Rule
+from catalogue.models import Look, Package, Reading, Rendering, Rule, Version
+from catalogue.models.reading import ReadingQuerySet
 from catalogue.registry import Registry, RegistryError
 from tenants import passes
 from tenants.models import AccessToken
 from tests import factories
-from tests.catalogue.conftest import SECRET, packed_of
+from tests.catalogue.verdaccio import SECRET
 from tests.e2e.product import wait_for
+from tests.npm import HTML, packed_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -103,7 +108,7 @@ def test_unpublishing_a_version_and_then_all_of_it_takes_it_out(following, signe
     name = f"{scope}/node-red-pump"
     signed_in_npm.publish(name, "1.0.0")
     signed_in_npm.publish(name, "1.1.0")
-    wait_for(lambda: scope in str(listed(scope)) and listed(scope)[name].shown == "1.1.0", "listed", 10)
+    wait_for(lambda: name in listed(scope) and listed(scope)[name].shown == "1.1.0", "it is listed", 10)
     signed_in_npm.done("unpublish", f"{name}@1.1.0")
     wait_for(lambda: listed(scope)[name].shown == "1.0.0", "the version is out", 10)
     signed_in_npm.done("unpublish", "--force", name)
@@ -184,11 +189,37 @@ def test_a_tarball_that_cannot_be_read_holds_nothing_up(refresher, registry, tok
     assert Reading.objects.get(name=name).problem == version.problem
 
 
-def test_a_path_that_leaves_the_package_reads_nothing(refresher, registry, token, scope):
-    files = (("../../etc/passwd", b"x"), ("/etc/passwd", b"x"), ("package/package.json", MANIFEST))
-    assert registry.put(f"{scope}/sly", packed_of(files), token).status_code == 201
+def test_a_path_that_leaves_the_package_reads_nothing(refresher, signed_in_npm, scope, tmp_path):
+    """npm publishes a ready tarball as it is."""
+    nodes = {"sly": "../../../etc/passwd.js", "real": "real.js"}
+    manifest = {
+        "name": f"{scope}/sly",
+        "version": "1.0.0",
+        "keywords": ["node-red"],
+        "node-red": {"nodes": nodes},
+    }
+    stolen = HTML.format(type="stolen").encode()
+    ready = tmp_path / "sly.tgz"
+    ready.write_bytes(
+        packed_of(
+            [
+                ("package/package.json", json.dumps(manifest).encode()),
+                ("package/real.html", HTML.format(type="real one").encode()),
+                ("package/../../../etc/passwd.html", stolen),
+                ("/etc/passwd.html", stolen),
+            ]
+        )
+    )
+    signed_in_npm.done("publish", str(ready))
     read_all(refresher)
-    assert listed(scope)[f"{scope}/sly"].offered.node_types == []
+    assert listed(scope)[f"{scope}/sly"].offered.node_types == ["real one"]
+
+
+def test_a_package_whose_nodes_are_missing_goes_by_what_it_says_of_itself(refresher, signed_in_npm, scope):
+    broken = {"nodes": {"main": "gone.js", "odd": 7, "other": "other.js"}}
+    signed_in_npm.publish(f"{scope}/broken", **{"node-red": broken})
+    read_all(refresher)
+    assert listed(scope)[f"{scope}/broken"].offered.node_types == ["main", "other"]
 
 
 def test_a_huge_package_is_listed_and_not_opened(refresher, signed_in_npm, scope, settings):
@@ -233,26 +264,49 @@ def test_without_the_registry_nothing_is_lost(refresher, publish, scope, registr
     assert Reading.objects.get(name=f"{scope}/a").problem == ""
 
 
-def test_ended_at_any_step_the_next_one_finishes(refresher, publish, scope, monkeypatch):
-    class Killed(BaseException):
-        pass
+class Killed(BaseException):
+    """As if the process ended here."""
 
+
+@pytest.mark.parametrize(
+    ("target", "step"),
+    [
+        (ReadingQuerySet, "compare"),
+        (Registry, "packument"),
+        (Registry, "tarball"),
+        (Version, "save"),
+        (Package, "compose"),
+        (Reading, "done"),
+    ],
+)
+def test_ended_at_any_step_the_next_one_finishes(refresher, publish, scope, monkeypatch, target, step):
     def killed(*_, **__):
         raise Killed
 
     name = publish("a")
-    for target, step in ((Reading.objects.__class__, "_put"), (refresh, "_is_intact"), (Reading, "done")):
-        with monkeypatch.context() as patch, suppress(Killed):
-            if step == "_put":
-                from catalogue.models.reading import ReadingQuerySet
-
-                patch.setattr(ReadingQuerySet, "_put", killed)
-            else:
-                patch.setattr(target, step, killed)
-            read_all(refresher)
+    Reading.objects.filter(name=name).delete()  # nobody was told
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(target, step, killed)
+        read_all(refresher)
+    assert (name in listed(scope)) is (step == "done")  # all of it or nothing
     read_all(refresher)
     assert listed(scope)[name].offered.node_types == ["pump"]
     assert not Reading.objects.exclude(due_at=None).exists()
+
+
+def test_one_package_that_the_registry_cannot_give_holds_up_no_other(refresher, publish, scope, registry):
+    names = [publish(bare) for bare in ("a", "b", "c")]
+    damaged = registry.folder / "storage" / names[0] / "package.json"
+    whole = damaged.read_text()
+    damaged.write_text("{")
+    assert set(read_all(refresher)) == set(names)
+    assert set(listed(scope)) == set(names[1:])
+    reading = Reading.objects.get(name=names[0])
+    assert "status 500" in reading.problem
+    assert reading.due_at > timezone.now()
+    damaged.write_text(whole)
+    read_all(refresher)
+    assert set(listed(scope)) == set(names)
 
 
 def test_a_change_while_it_is_read_is_read_after_it(refresher, publish, scope, monkeypatch):
@@ -284,7 +338,10 @@ def test_another_tenant_finds_neither_name_nor_tarball(refresher, publish, scope
     for address in (packument, tarball_at):
         for headers in ({}, {"Authorization": f"Bearer {key}"}):
             assert httpx.get(address, headers=headers).status_code == 404
-    assert name not in str(Rendering.objects.current(Audience(frozenset({"", "@private"}))).etag)
+    theirs = portal.audiences.Audiences().rights(key).audience
+    for audience, is_there in ((theirs, False), (Audience(frozenset({scope})), True)):
+        told = gzip.decompress(Rendering.objects.current(audience).packed).decode()
+        assert (name in told) is is_there
     own = factories.make_instance(AccessToken.objects.last().user)
     mine = {"Authorization": f"Bearer {own.pass_for(passes.Purpose.REGISTRY)}"}
     assert httpx.get(tarball_at, headers=mine).status_code == 200
@@ -313,4 +370,4 @@ def test_the_command_says_what_it_did(publish, scope, registry, capsys):
     call_command("refresh_catalogue")
     captured = capsys.readouterr()
     assert "1 of them offered as nodes." in captured.out
-    assert "package" in captured.err  # the bar
+    assert "1/1" in captured.err  # the bar

@@ -65,27 +65,21 @@ def editor(browser: Browser, alice: Product) -> Iterator[Page]:
     page.context.close()
 
 
-def catalogue_of(product: Product) -> list[str]:
-    """What the instance's own catalogue address lists: read as the editor gets it."""
-    address = catalogue_address(product)
-    return [module["id"] for module in httpx.get(address).json()["modules"]]
-
-
-def catalogue_address(product: Product) -> str:
-    script = (
-        f"from tenants.models import Instance as i; print(i.objects.get(name='{NAME}').spec().catalogues[0])"
-    )
-    address = product.manage("shell", "-v", "0", "-c", script).strip()
-    return address.replace(product.portal, product.local)
+def folder_of(product: Product) -> Path:
+    instance = product.api(product.token("alice")).instance(NAME)
+    return product.data_dir / "instances" / instance["id"]
 
 
 def userdir(product: Product) -> Path:
-    instance = product.api(product.token("alice")).instance(NAME)
-    return product.data_dir / "instances" / instance["id"] / "userdir"
+    return folder_of(product) / "userdir"
 
 
-def types_of(page: Page) -> list[str]:
-    return page.evaluate("() => RED.nodes.registry.getNodeTypes()")
+def catalogue_of(product: Product) -> list[str]:
+    """What the address lists that the instance was given for its editors."""
+    given = json.loads((folder_of(product) / "environment.json").read_text())
+    private, *_ = json.loads(given["FLOWSTEAD_CATALOGUES"])
+    answer = httpx.get(private.replace(product.portal, product.local))
+    return [module["id"] for module in answer.json()["modules"]]
 
 
 def test_three_commands_publish_a_node(npm, alice):
@@ -177,13 +171,17 @@ def test_what_the_operator_blocks_is_installed_no_more(alice, editor, npm):
 
 
 def test_what_is_published_while_the_portal_is_away_is_found_later(alice, npm):
-    """The registry goes on trusting whom it knows, and whatever notice is lost, the next look heals it."""
+    """The registry trusts whom it knows; its notice gets lost, and the next look at all of it heals that."""
     away = alice.pids("uvicorn")
+    log = alice.data_dir / "logs" / "registry.log"
     for pid in away:
         os.kill(pid, signal.SIGSTOP)
     try:
         npm.publish("@alice/node-red-lamp", type="lamp")
+        told = "The portal was not told that @alice/node-red-lamp has changed"
+        wait_for(lambda: told in log.read_text(), "the registry gave its notice up", 10)
     finally:
-        for pid in away:
-            os.kill(pid, signal.SIGCONT)
+        for pid in away:  # with all that waited for them
+            os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: alice.get("portal", "/healthz").status_code == 200, "the portal is back", 20)
     wait_for(lambda: "@alice/node-red-lamp" in catalogue_of(alice), "the look found it", 20)

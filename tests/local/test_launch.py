@@ -6,12 +6,15 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from deploy.local import keys
+from deploy.local import launch as launching
 from deploy.local.layout import CannotStart, Layout
 from deploy.local.preflight import check_port, claim, make_run_folder
+from portal import env
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,3 +105,27 @@ def test_a_run_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     link.symlink_to(tmp_path)
     with pytest.raises(CannotStart, match="belongs to somebody else"):
         make_run_folder(Layout(tmp_path, tmp_path, link, tmp_path, tmp_path, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("portal", "registry", "waited", "ready"),
+    [
+        (False, True, 99.0, False),
+        (True, True, 0.0, True),
+        (True, False, 1.0, False),
+        (True, False, 31.0, True),  # without the registry the rest is of use all the same
+    ],
+)
+def test_it_is_ready_with_the_registry_and_in_the_end_without(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    portal: bool,
+    registry: bool,
+    waited: float,
+    ready: bool,
+) -> None:
+    monkeypatch.setattr(launching, "portal_answers", lambda _: portal)
+    monkeypatch.setattr(launching, "registry_answers", lambda _: registry)
+    assert launching.Launcher(env, Event())._is_ready(waited) is ready
+    assert ("registry.log says why" in capsys.readouterr().err) is (ready and not registry)

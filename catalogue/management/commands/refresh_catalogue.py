@@ -33,6 +33,8 @@ class Command(BaseCommand):
             raise CommandError(f"{error} Nothing is lost: it is tried again.") from error
         nodes = Package.objects.exclude(shown="").count()
         self.stdout.write(f"{look.packages} packages in the registry, {nodes} of them offered as nodes.")
+        for reading in Reading.objects.exclude(problem=""):
+            self.stdout.write(f"{reading.name}: {reading.problem}")
 
     def _read(self, refresher: Refresher) -> None:
         with tqdm(total=Reading.objects.due().count(), unit="package", file=self.stderr) as bar:
