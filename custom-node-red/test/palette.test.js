@@ -169,10 +169,10 @@ test("private nodes in the palette", async (t) => {
         portal.rules = { allow: ["@acme/*"], deny: [] };
         const before = await lists();
         portal.fail = ({ path }) => (path.startsWith(PALETTE) ? "hang" : null);
-        const installing = install("@acme/tiny");
-        const began = performance.now();
+        let isOver = false;
+        const installing = install("@acme/tiny").finally(() => (isOver = true));
         assert.deepEqual(await lists(), before);
-        assert.ok(performance.now() - began < 1500);
+        assert.ok(!isOver); // whoever installs waits for five seconds
         assert.equal(
             (await installing).message,
             "Install failed: The portal could not be asked: the portal does not answer (no answer in 5 s). " +

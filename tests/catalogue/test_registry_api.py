@@ -6,7 +6,7 @@ from django.test import Client
 
 from catalogue.models import Reading, Rule
 from tenants import passes
-from tenants.models import AccessToken, Role, Tenant
+from tenants.models import AccessToken, Membership, Role, Tenant
 from tests import factories
 from tests.catalogue.factories import make_package
 
@@ -286,3 +286,21 @@ def test_a_tenants_slug_that_is_a_public_scope_is_refused_by_the_operators_form(
     )
     assert answer.status_code == 200
     assert not Tenant.objects.filter(slug="types").exists()
+
+
+def test_people_find_what_one_of_their_tenants_may_install(api, user, tenant, other_user):
+    theirs = factories.personal_tenant(other_user)
+    for name in ("@alice/pump", "@mallory/valve", "@private/lamp"):
+        make_package(name)
+
+    def found():
+        return [item["name"] for item in api.get("/catalogue/packages").json()["items"]]
+
+    tenant.palette_allow = ["@alice/*"]
+    tenant.save()
+    assert found() == ["@alice/pump"]
+    Membership.objects.create(tenant=theirs, user=user, role=Role.VIEWER)
+    assert found() == ["@alice/pump", "@mallory/valve", "@private/lamp"]
+    theirs.palette_allow = ["@private/*"]
+    theirs.save()
+    assert found() == ["@alice/pump", "@private/lamp"]

@@ -58,8 +58,8 @@ class Registry {
             REGISTRY_HOOK_TOKEN: this.hookToken,
             FLOWSTEAD_INTERNAL_URL: this.portal.url,
             FLOWSTEAD_URL: "http://portal.test:8000/",
-            REGISTRY_RIGHTS_SECONDS: "0.3",
-            REGISTRY_GRACE_SECONDS: "1.5",
+            REGISTRY_RIGHTS_SECONDS: "0.8",
+            REGISTRY_GRACE_SECONDS: "2.5",
             REGISTRY_POLICY_SECONDS: "0.2",
         };
     }

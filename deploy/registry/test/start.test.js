@@ -9,7 +9,7 @@ const { test } = require("node:test");
 
 const { Registry } = require("./registry.js");
 
-const END_LIMIT_MS = 2000;
+const END_LIMIT_MS = 10000; // what supervisord gives it
 
 function pingOverSocket(socketPath) {
     return new Promise((resolve, reject) => {
@@ -42,7 +42,7 @@ test("a Unix socket", async (t) => {
         assert.equal(fs.lstatSync(socket).mode & 0o777, 0o770);
     });
 
-    await t.test("it ends within two seconds of SIGTERM, with an open connection", async () => {
+    await t.test("it ends by SIGTERM with an open connection, before anybody would kill it", async () => {
         const open = net.connect(socket);
         open.on("error", () => {});
         const began = performance.now();
@@ -110,10 +110,10 @@ test("a start while the portal is away", async (t) => {
         fs.writeFileSync(path.join(registry.storage, ".flowstead-policy.json"), '{"scopes":');
         portal.failure = "hang";
         await registry.start();
-        const began = performance.now();
+        let isOver = false;
+        const waiting = registry.get("/@somebody/nothing").finally(() => (isOver = true));
         assert.equal((await registry.get("/-/ping")).status, 200);
-        assert.ok(performance.now() - began < 1000);
-        assert.equal((await registry.get("/@somebody/nothing")).status, 503);
-        assert.ok(performance.now() - began < 3500);
+        assert.ok(!isOver);
+        assert.equal((await waiting).status, 503);
     });
 });
