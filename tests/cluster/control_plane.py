@@ -153,6 +153,8 @@ class ControlPlane(Access):
         self._programs[program].start()
         if wait:
             self._wait_for(program)
+            if program in ("etcd", "kube-apiserver") and self.alive("kwok"):
+                self._begin_kwok_anew()
 
     def pause(self, program: str) -> None:
         """It keeps its connections and answers nothing, as a machine that hangs."""
@@ -278,6 +280,13 @@ class ControlPlane(Access):
             self._wait_for(name)
         self._wait("the nodes", self._nodes_are_ready)
         self._wait("the default service account", self._has_default_account)
+
+    def _begin_kwok_anew(self) -> None:
+        """It sees all pods as they are. Of itself it gives up a pod whose request broke off with the server's
+        connection, where a kubelet tries again."""
+        self._wait_for("kube-apiserver")
+        self.kill("kwok")
+        self.start("kwok")
 
     def _make_objects(self) -> None:
         definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

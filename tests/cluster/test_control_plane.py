@@ -415,7 +415,7 @@ def test_what_is_killed_and_started_again_has_its_data(spare_pods: Pods, program
     plane = spare_pods.plane
     spare_pods.make("earlier")
     eventually(lambda: spare_pods.ready("earlier"))
-    uid = spare_pods.get("earlier")["metadata"]["uid"]
+    uid, kwok = spare_pods.get("earlier")["metadata"]["uid"], plane.pids()["kwok"]
 
     plane.kill(program)
     assert not plane.alive(program)
@@ -427,6 +427,7 @@ def test_what_is_killed_and_started_again_has_its_data(spare_pods: Pods, program
     assert eventually(lambda: spare_pods.get("earlier"))["metadata"]["uid"] == uid
     spare_pods.make("later")
     eventually(lambda: spare_pods.ready("later"))
+    assert plane.pids()["kwok"] != kwok  # which may have given up a pod when its request broke off
 
 
 @pytest.mark.parametrize("program", ["kube-controller-manager", "kube-scheduler", "kwok"])
