@@ -100,6 +100,14 @@ def unschedulable(message: str, reason: str = "Unschedulable") -> Json:
     return pod(conditions=[condition("PodScheduled", "False", reason, message)])
 
 
+def bound_after_all(one: Json) -> Json:
+    """The scheduler has lost the answer to its binding, tried again, and was refused."""
+    words = 'running Bind plugin "DefaultBinder": Operation cannot be fulfilled on pods/binding "one": already assigned'
+    conditions = [one for one in one["status"]["conditions"] if one["type"] != "PodScheduled"]
+    status = {"conditions": [condition("PodScheduled", "False", "SchedulerError", words), *conditions]}
+    return {**one, "status": {**one["status"], **status}}
+
+
 def warning(reason: str, message: str, at: str = "2025-03-01T10:00:30Z", uid: str = UID) -> Json:
     involved = {"kind": "Pod", "uid": uid}
     return {
@@ -257,6 +265,10 @@ def test_a_pod_that_can_run_counts_before_a_newer_one_that_has_failed() -> None:
     assert read(deployment(), [running(), failed]).state == State.RUNNING
 
 
+def test_what_runs_has_a_node_whatever_the_scheduler_says() -> None:
+    assert read(deployment(), [bound_after_all(running())]).state == State.RUNNING
+
+
 # --- A pod that waits -----------------------------------------------------------------------------
 
 NO_MEMORY = (
@@ -291,6 +303,7 @@ SANDBOX = (
         (unschedulable(GATED, "SchedulingGated"), "not_scheduled", f"It has no node yet: {GATED}."),
         (waiting("SomethingNew", "it waits"), "", "Kubernetes says: SomethingNew: it waits."),
         (waiting("SomethingNew"), "", "Kubernetes says: SomethingNew."),
+        (bound_after_all(waiting("ContainerCreating")), "", ""),
     ],
 )
 def test_a_pod_on_its_way_says_what_it_waits_for(one: Json, reason: str, message: str) -> None:

@@ -173,8 +173,10 @@ def _finished(pod: Object) -> Observation:
 
 
 def _unscheduled(pod: Object) -> Observation | None:
+    """Where no kubelet has said anything of it yet: a scheduler that did not hear the answer to its binding
+    says that it failed, and leaves it at that."""
     condition = _condition(pod, "PodScheduled")
-    if condition.get("status") != "False":
+    if condition.get("status") != "False" or _get(pod, "status", "containerStatuses"):
         return None
     words = condition.get("message") or ""
     if condition.get("reason") != "Unschedulable":
