@@ -91,7 +91,7 @@ def record_failure(claim: Claim, error: DriverError) -> None:
     """The world did not answer, or refused: say so, and ask again later or, where that cannot help,
     when the row has changed."""
     instance, now = claim.instance, timezone.now()
-    attempts = instance.attempts + 1
+    attempts = _failures(instance, error, now)
     wait = timedelta(seconds=error.retry_after) if error.retry_after else back_off(attempts)
     phase = Phase.DELETING if instance.retired_at else Phase.FAILING
     since = instance.phase_since if phase == instance.phase else now
@@ -105,6 +105,20 @@ def record_failure(claim: Claim, error: DriverError) -> None:
         attempts=attempts,
         observed_at=now,
     )
+
+
+def _failures(instance: Instance, error: DriverError, now: datetime) -> int:
+    """In a row, with this one. One that the world asked us to wait after is none. Nor is one more that
+    came before the wait after the last was over, because something had moved: many such in one second
+    must not lead to a wait of minutes."""
+    if error.retry_after:
+        return instance.attempts
+    is_early = (
+        instance.attempts
+        and instance.observed_at
+        and now < instance.observed_at + back_off(instance.attempts, uniform=min)
+    )
+    return instance.attempts if is_early else instance.attempts + 1
 
 
 def give_up_for_now(pk: UUID, holder: str, why: str) -> None:
@@ -176,7 +190,8 @@ def _patience(
             return instance.attempts, instance.retry_at
         return instance.attempts + 1, now + back_off(instance.attempts + 1)
     is_steady = ready_at is not None and now - ready_at > STEADY
-    return (0 if is_steady else instance.attempts), None
+    is_at_rest = seen.state in (State.ABSENT, State.STOPPED)
+    return (0 if is_steady or is_at_rest else instance.attempts), None
 
 
 def _ready_at(instance: Instance, phase: Phase, seen: Observation, now: datetime) -> datetime | None:

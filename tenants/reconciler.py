@@ -23,7 +23,7 @@ from tenants import wakeup
 from tenants.models import Event, Instance, Lease, Tenant
 from tenants.models.lease import identity
 from tenants.observing import Claim, give_up_for_now, record, record_failure
-from tenants.provisioning.driver import Driver, DriverError
+from tenants.provisioning.driver import NO_ANSWER, Driver, DriverError
 from tenants.provisioning.plan import Action, Verb, plan
 from tenants.provisioning.spec import InstanceSpec, Observation, State
 
@@ -128,6 +128,12 @@ class Reconciler:
         except Exception as error:
             log.exception("Reconciling %s failed", claim.instance.name)
             record_failure(claim, DriverError(f"An internal error: {type(error).__name__}."))
+
+    def look_around(self) -> None:
+        """Where the world answers, what has waited for that waits no longer, and nothing is left over."""
+        self.driver.check()
+        Instance.objects.filter(reason=NO_ANSWER).mark_due()
+        self.sweep()
 
     def sweep(self) -> int:
         """Remove what the driver has of us and the database does not know; answers how many."""
@@ -266,8 +272,7 @@ class Reconciler:
     def _sweep_now_and_then(self, inactive: threading.Event) -> None:
         while not inactive.is_set():
             try:
-                self.driver.check()
-                self.sweep()
+                self.look_around()
                 self._problem = ""
             except (DriverError, DatabaseError) as error:
                 self._problem = str(error)

@@ -7,12 +7,16 @@ from typing import Protocol
 from tenants.provisioning.plan import Action
 from tenants.provisioning.spec import InstanceSpec, Observation
 
+NO_ANSWER = "no_answer"  # the reason of an error where the world said nothing at all
+
 
 class DriverError(Exception):
     """The world did not answer, or refused.
 
-    ``permanent``: asking again cannot help until the row changes. ``retry_after``: seconds that the
-    world asked us to wait. ``reason`` is a snake_case code; the text is a sentence for people.
+    ``permanent``: asking again cannot help until the row changes. ``retry_after``: seconds to wait, where
+    that is known: because the world asked for it, or because something is on its way to its end. Such an
+    answer is no failure, after which the next one would be waited for longer. ``reason`` is a snake_case
+    code; the text is a sentence for people.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from threading import Event, Lock
 
 from tenants.provisioning.cluster import pod_logs, symptoms
-from tenants.provisioning.cluster.api_server import ApiServer, Object, Refusal
+from tenants.provisioning.cluster.api_server import REMOVAL_SECONDS, ApiServer, Object, Refusal
 from tenants.provisioning.cluster.drift import describe, differences
 from tenants.provisioning.cluster.kinds import (
     DEPLOYMENT,
@@ -235,10 +235,13 @@ class KubernetesDriver:
         _require_gone(ending)
 
     def _apply_all(self, wanted: list[Object]) -> list[Object]:
-        """Answers what has to wait for an end. The rest does not: a disk goes only after its pod."""
+        """Answers what has to wait for an end. The rest does not: a disk goes only after its pod. But in a
+        namespace that ends, nothing can be made."""
         ending = []
         for manifest in wanted:
             live = self._live(manifest)
+            if _is_ending(live) and kind_of(manifest) == NAMESPACE:
+                return [manifest]
             if _is_ending(live) or self._runs_elsewhere(manifest):
                 ending.append(manifest)
             elif not _is_as_wanted(manifest, live):
@@ -291,7 +294,7 @@ class KubernetesDriver:
                 permanent=True,
             )
         if _instance_of(live) not in ("", _instance_of(manifest)):
-            raise DriverError(f"{_title(manifest)} still belongs to another one.", reason="being_removed")
+            raise _being_removed(f"{_title(manifest)} still belongs to another one.")
 
     def _delete(self, kind: Kind, live: Object) -> None:
         if _is_ending(live):
@@ -393,7 +396,11 @@ def _is_ending(live: Object | None) -> bool:
 
 def _require_gone(ending: list[Object]) -> None:
     if ending:
-        raise DriverError(f"{_title(ending[0])} is still being removed.", reason="being_removed")
+        raise _being_removed(f"{_title(ending[0])} is still being removed.")
+
+
+def _being_removed(sentence: str) -> DriverError:
+    return DriverError(sentence, reason="being_removed", retry_after=REMOVAL_SECONDS)
 
 
 def _instance_of(thing: Object) -> str:

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from tenants.provisioning.cluster.api_server import REMOVAL_SECONDS
 from tenants.provisioning.cluster.kinds import (
     DEPLOYMENT,
     INGRESS,
@@ -226,6 +227,27 @@ def test_a_namespace_that_was_deleted_comes_back_as_a_whole(own_world: Kubernete
     spec = own_world.up()
     own_world.plane.kubectl("delete", "namespace", own_world.namespace(spec), "--wait=false")
     eventually(lambda: own_world.driver.observe(spec), lambda seen: seen.state != State.RUNNING)
+    own_world.settle(spec, State.RUNNING, seconds=40)
+
+
+def test_a_namespace_that_takes_long_to_go_is_waited_for_and_asked_nothing(
+    own_world: KubernetesWorld,
+) -> None:
+    spec = own_world.up()
+    namespace = own_world.namespace(spec)
+    own_world.plane.kubectl("-n", namespace, "create", "configmap", "held")
+    held = f"/api/v1/namespaces/{namespace}/configmaps/held"
+    own_world.edit(held, {"metadata": {"finalizers": ["example.com/held"]}})
+    own_world.plane.kubectl("delete", "namespace", namespace, "--wait=false")
+    until(own_world.driver, spec, State.ABSENT, seconds=40)
+    with own_world.proxy.counting() as calls:
+        for _ in range(3):
+            with pytest.raises(DriverError) as caught:
+                do(own_world.driver, Verb.CREATE, spec)
+            assert (caught.value.reason, caught.value.retry_after) == ("being_removed", REMOVAL_SECONDS)
+            assert str(caught.value) == f"Namespace {namespace} is still being removed."
+    assert [call for call in calls if not call.is_watch] == []
+    own_world.edit(held, {"metadata": {"finalizers": None}})
     own_world.settle(spec, State.RUNNING, seconds=40)
 
 

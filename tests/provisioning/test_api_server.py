@@ -74,7 +74,7 @@ def test_a_quota_that_is_reached_can_be_raised() -> None:
     ids=["words", "cause"],
 )
 def test_a_namespace_that_goes_is_waited_for(body: bytes) -> None:
-    assert meant(403, body) == ("being_removed", False, None, "Its namespace is still being removed.")
+    assert meant(403, body) == ("being_removed", False, 5, "Its namespace is still being removed.")
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("7", 7), ("0", 0), ("Wed, 21 Oct 2026 07:28:00 GMT", None)])

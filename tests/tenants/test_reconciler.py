@@ -36,7 +36,7 @@ def reconciler(driver: MemoryDriver) -> Reconciler:
 def settle(reconciler: Reconciler, passes: int = 6) -> None:
     """Passes until everything has come to rest, as if time went by in between."""
     for _ in range(passes):
-        Instance.objects.exclude(due_at=None).update(due_at=timezone.now())
+        Instance.objects.exclude(due_at=None).update(due_at=timezone.now(), observed_at=None)
         reconciler.pass_once()
 
 
@@ -158,6 +158,30 @@ def test_no_answer_is_not_absence(reconciler, driver, instance):
     assert verbs(driver) == [Verb.CREATE]
 
 
+def test_a_world_that_answers_again_is_asked_at_once(reconciler, driver, instance):
+    settle(reconciler)
+    driver.fall_silent()
+    settle(reconciler, passes=9)
+    assert now(instance).due_at > timezone.now() + timedelta(minutes=3)
+    with pytest.raises(DriverError):
+        reconciler.look_around()
+    assert reconciler.pass_once() == 0
+    driver.speak()
+    reconciler.look_around()
+    reconciler.pass_once()
+    assert now(instance).phase == Phase.RUNNING
+
+
+def test_what_has_come_to_rest_has_no_failures_behind_it(reconciler, driver, instance, user):
+    settle(reconciler)
+    instance.turn_off(user)
+    driver.fail(str(instance.pk), DriverError("The cluster failed."))
+    settle(reconciler, passes=3)
+    driver.fail(str(instance.pk), None)
+    settle(reconciler, passes=3)
+    assert (now(instance).phase, now(instance).attempts) == (Phase.STOPPED, 0)
+
+
 def test_an_error_backs_off_and_a_change_asks_again_at_once(reconciler, driver, instance, user):
     driver.fail(str(instance.pk), DriverError("The image cannot be pulled.", reason="image"))
     settle(reconciler, passes=3)
@@ -169,6 +193,17 @@ def test_an_error_backs_off_and_a_change_asks_again_at_once(reconciler, driver, 
     seen.turn_on(user)
     reconciler.pass_once()
     assert now(instance).phase == Phase.STARTING
+
+
+def test_a_world_that_moves_while_it_fails_does_not_lengthen_the_wait(reconciler, driver, instance):
+    driver.fail(str(instance.pk), DriverError("The cluster failed."))
+    settle(reconciler, passes=3)
+    for _ in range(20):
+        Instance.objects.mark_due()  # as the watch does it
+        reconciler.pass_once()
+    seen = now(instance)
+    assert seen.attempts == 3
+    assert seen.due_at < timezone.now() + timedelta(seconds=5)
 
 
 def test_a_permanent_error_waits_for_a_change_of_the_row(reconciler, driver, instance, user):
@@ -183,9 +218,10 @@ def test_a_permanent_error_waits_for_a_change_of_the_row(reconciler, driver, ins
 
 def test_the_world_says_how_long_to_wait(reconciler, driver, instance):
     driver.fail(str(instance.pk), DriverError("Too many requests.", retry_after=77))
-    reconciler.pass_once()
+    settle(reconciler, passes=3)
     wait = (now(instance).due_at - timezone.now()).total_seconds()
     assert 75 < wait <= 77
+    assert now(instance).attempts == 0
 
 
 def test_a_process_that_gave_up_is_started_again_later_and_later(reconciler, driver, instance):

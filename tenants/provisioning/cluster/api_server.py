@@ -18,7 +18,7 @@ from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 
-from tenants.provisioning.driver import DriverError
+from tenants.provisioning.driver import NO_ANSWER, DriverError
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,8 @@ CONNECTIONS = 64
 PAGE = 250
 # Bookmarks come about once a minute: a watch that is silent for longer is a dead connection.
 SILENCE_SECONDS = 150
+# What waits until something else has gone asks again this often: nobody tells it of the end of a namespace.
+REMOVAL_SECONDS = 5
 
 Object = dict[str, Any]
 T = TypeVar("T")
@@ -73,7 +75,12 @@ def refusal(status: int, body: bytes, headers: Mapping[str, str]) -> Refusal:
     words = str(told.get("message") or body[:300].decode(errors="replace") or "no reason given")
     causes = {cause.get("reason") for cause in (told.get("details") or {}).get("causes") or []}
     if status == 403 and ("NamespaceTerminating" in causes or "being terminated" in words):
-        return Refusal("Its namespace is still being removed.", status=status, reason="being_removed")
+        return Refusal(
+            "Its namespace is still being removed.",
+            status=status,
+            reason="being_removed",
+            retry_after=REMOVAL_SECONDS,
+        )
     if status == 403 and "status unknown for quota" in words:
         return Refusal(
             "The tenant's quota is being set up.", status=status, reason="conflict", retry_after=0.5
@@ -117,7 +124,7 @@ class Stream:
                     *lines, rest = (rest + chunk).split(b"\n")
                     yield from lines
         except AttributeError as error:  # closed by another thread in this very moment
-            raise DriverError("The connection was closed.", reason="no_answer") from error
+            raise DriverError("The connection was closed.", reason=NO_ANSWER) from error
         if rest:
             yield rest
 
@@ -132,7 +139,7 @@ class ApiServer:
     """Every request that Flowstead makes to a cluster. Threads may share it.
 
     Each method raises ``Refusal`` where the API server said no, and a plain ``DriverError`` with the
-    reason ``no_answer`` where it said nothing.
+    reason ``NO_ANSWER`` where it said nothing.
     """
 
     def __init__(self, configuration: Configuration, request_seconds: float) -> None:
@@ -292,7 +299,7 @@ def _as_no_answer() -> Iterator[None]:
         log.debug("No answer", exc_info=True)
         cause = getattr(error, "reason", None)
         what = type(cause if isinstance(cause, BaseException) else error).__name__
-        raise DriverError(f"The cluster does not answer ({what}).", reason="no_answer") from error
+        raise DriverError(f"The cluster does not answer ({what}).", reason=NO_ANSWER) from error
 
 
 def _load_what_is_there(configuration: Configuration) -> None:

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Any
 from xml.parsers.expat import ExpatError
 
-from tenants.provisioning.driver import DriverError
+from tenants.provisioning.driver import NO_ANSWER, DriverError
 
 ANSWER_SECONDS = 10.0
 LOG_TAIL_BYTES = 64 * 1024
@@ -259,7 +259,7 @@ class Supervisor:
             raise Refusal(fault) from fault
         except (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError) as error:
             raise DriverError(
-                f"The process manager does not answer ({error}).", reason="no_answer", retry_after=1
+                f"The process manager does not answer ({error}).", reason=NO_ANSWER, retry_after=1
             ) from error
 
 
