@@ -11,7 +11,7 @@ NPM = PATH="$(NODE_HOME)/bin:$$PATH" $(NODE_HOME)/bin/node $(NODE_HOME)/lib/node
 export PORT DATA_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-python test-node test-cluster cluster-programs check format bench bench-cluster lock clean
+.PHONY: help setup setup-dev run test test-python test-node test-postgres test-cluster cluster-programs check format bench bench-cluster lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,9 @@ test-node: setup-dev
 
 test-node/%:
 	cd $* && PATH="$(NODE_HOME)/bin:$$PATH" node --test --test-concurrency=2 "test/*.test.js"
+
+test-postgres: setup-dev ## the tests of all that has to do with the database, on a PostgreSQL server of their own
+	$(BIN)/python -m tests.postgres $(BIN)/pytest -n 2 --dist loadfile tests/tenants tests/catalogue tests/portal
 
 test-cluster: cluster-programs ## the Kubernetes tests: on KUBECONFIG, else on a control plane built and started here
 	$(BIN)/pytest -n 2 --dist loadfile tests/cluster
