@@ -18,8 +18,14 @@ ROWS = "tests.bench.cluster.rows"
 
 
 @pytest.fixture
-def prefix() -> str:
-    return f"c{uuid4().hex[:8]}"
+def prefix(cluster: Access) -> Iterator[str]:
+    """Of an installation's namespaces, which are deleted afterwards; their end is not waited for."""
+    prefix = f"c{uuid4().hex[:8]}"
+    yield prefix
+    for namespace in cluster.call("GET", "/api/v1/namespaces")["items"]:
+        name = namespace["metadata"]["name"]
+        if name.startswith(prefix):
+            cluster.call("DELETE", f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture
@@ -82,11 +88,14 @@ def test_the_rights_that_it_prints_are_accepted_and_enough(
     rights = tmp_path / "rights.yaml"
     rights.write_text(installation.manage("kubernetes_rbac", "--service-account", f"{prefix}/flowstead"))
     cluster.kubectl("apply", "-f", str(rights))
-    kubeconfig = cluster.service_account_kubeconfig(prefix, "flowstead")
-    with Installation(kubeconfig, KUBERNETES_NAMESPACE_PREFIX=prefix) as restricted:
-        restricted.call(ROWS, "make(0, 1)")
-        restricted.start()
-        restricted.wait_for(RUNNING, 1)
+    try:
+        kubeconfig = cluster.service_account_kubeconfig(prefix, "flowstead")
+        with Installation(kubeconfig, KUBERNETES_NAMESPACE_PREFIX=prefix) as restricted:
+            restricted.call(ROWS, "make(0, 1)")
+            restricted.start()
+            restricted.wait_for(RUNNING, 1)
+    finally:
+        cluster.kubectl("delete", "-f", str(rights))
 
 
 def test_a_cluster_that_cannot_be_reached_is_told_in_a_sentence(tmp_path: Path) -> None:
