@@ -3,16 +3,16 @@
 import atexit
 import os
 import shutil
-import tempfile
-from pathlib import Path
 
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-_folder = tempfile.mkdtemp(prefix="flowstead-test-")
+from tests.folders import make_folder
+
+_folder = make_folder("flowstead-test-")
 atexit.register(shutil.rmtree, _folder, ignore_errors=True)
-(Path(_folder) / "static").mkdir()
+(_folder / "static").mkdir()
 
 
 def _private_key() -> str:
@@ -21,8 +21,8 @@ def _private_key() -> str:
 
 
 os.environ.update(
-    DATA_DIR=_folder,
-    LOCAL_RUN_DIR=_folder,
+    DATA_DIR=str(_folder),
+    LOCAL_RUN_DIR=str(_folder),
     SECRET_KEY="only-for-tests-" * 5,
     ENCRYPTION_KEYS=Fernet.generate_key().decode(),
     OIDC_PRIVATE_KEY=_private_key(),
@@ -35,7 +35,7 @@ from portal.settings import DATABASES  # noqa: E402
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 if "sqlite" in DATABASES["default"]["ENGINE"]:
     # A file, since threads of one test have to see the same database.
-    DATABASES["default"]["TEST"] = {"NAME": str(Path(_folder) / "test.sqlite3")}
+    DATABASES["default"]["TEST"] = {"NAME": str(_folder / "test.sqlite3")}
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

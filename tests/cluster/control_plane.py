@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import ssl
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ from tests.cluster.certificates import Authority, Pair
 from tests.cluster.commands import ADDRESS, Commands, Ports
 from tests.cluster.objects import Capacity, logs, node, storage_class, volume_for
 from tests.cluster.program import Program
+from tests.folders import make_folder
 
 PREFIX = "flowstead-cluster-"
 MEMORY = Path("/dev/shm")
@@ -78,8 +78,7 @@ class ControlPlane(Access):
             raise ControlPlaneError(
                 f"Not built: {', '.join(missing)}. `python -m tests.cluster.build` builds them."
             )
-        _remove_left_overs()
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=_fast_folder()))
+        self.folder = make_folder(PREFIX, _fast_folder())
         self._spawner = ThreadPoolExecutor(1, "control-plane")
         atexit.register(self.close)
         try:
@@ -339,20 +338,11 @@ class ControlPlane(Access):
         return self.client.get("/api/v1/namespaces/default/serviceaccounts/default").is_success
 
 
-def _fast_folder() -> str | None:
+def _fast_folder() -> Path | None:
     """In memory, where there is room: etcd writes much."""
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2**30:
-        return str(MEMORY)
+        return MEMORY
     return None
-
-
-def _remove_left_overs() -> None:
-    """The folders of control planes whose tests were killed: those cannot tidy up themselves."""
-    for parent in (MEMORY, Path(tempfile.gettempdir())):
-        for folder in parent.glob(f"{PREFIX}*"):
-            owner = folder.name.removeprefix(PREFIX).split("-")[0]
-            if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _answer(url: str) -> str | None:
