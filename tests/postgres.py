@@ -12,13 +12,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
 from tests.drivers.worlds import eventually
+from tests.folders import make_folder
 
 USER = "postgres"
 # Nothing has to outlive the server.
@@ -34,7 +34,7 @@ def main() -> int:
 def server() -> Iterator[str]:
     """The URL of a database in it, which does not exist yet: tests make one beside it."""
     programs = _programs()
-    folder = Path(tempfile.mkdtemp(prefix="flowstead-postgres-"))
+    folder = make_folder("flowstead-postgres-")
     try:
         if os.geteuid() == 0:
             shutil.chown(folder, USER, USER)
