@@ -56,7 +56,9 @@ test-node/%:
 	cd $* && PATH="$(NODE_HOME)/bin:$$PATH" node --test --test-concurrency=2 "test/*.test.js"
 
 test-postgres: setup-dev ## the tests of all that has to do with the database, on a PostgreSQL server of their own
-	$(BIN)/python -m tests.postgres $(BIN)/pytest -n 2 --dist loadfile tests/tenants tests/catalogue tests/portal
+	@command -v pg_virtualenv >/dev/null || { echo "Install Debian's package postgresql: pg_virtualenv is not here."; exit 1; }
+	pg_virtualenv -t -o fsync=off -o full_page_writes=off env DATABASE_URL=postgres:///postgres \
+		$(BIN)/pytest -n 2 --dist loadfile tests/tenants tests/catalogue tests/portal
 
 test-cluster: cluster-programs ## the Kubernetes tests: on KUBECONFIG, else on a control plane built and started here
 	$(BIN)/pytest -n 2 --dist loadfile tests/cluster

@@ -16,7 +16,7 @@ class RegistryError(Exception):
 
 
 class RegistryAway(RegistryError):
-    """The registry does not answer at all, or lets us not in: no package could be read."""
+    """The registry does not answer at all, or does not let us in: no package could be read."""
 
 
 class TooLarge(Exception):

@@ -363,7 +363,7 @@ def _with_drift(seen: Observation, drift: list[str]) -> Observation:
 
 
 def _is_as_wanted(manifest: Object, live: Object | None) -> bool:
-    if live is None or describe(manifest, live):
+    if live is None or _is_ending(live) or describe(manifest, live):
         return False
     return kind_of(manifest) != DEPLOYMENT or live["spec"]["replicas"] == manifest["spec"]["replicas"]
 

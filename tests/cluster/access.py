@@ -6,7 +6,6 @@ import os
 import shutil
 import ssl
 import subprocess
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
@@ -15,6 +14,8 @@ from typing import Any
 
 import httpx
 import kubernetes
+
+from tests.folders import make_folder
 
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 APPLY = {"Content-Type": "application/apply-patch+yaml"}
@@ -113,7 +114,7 @@ class GivenCluster(Access):
     """Somebody's own: nothing in it is ended or faked. kubectl has to be on the PATH."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="flowstead-cluster-"))
+        self.folder = make_folder("flowstead-cluster-")
         self._kubeconfig = kubeconfig
 
     @property

@@ -152,7 +152,7 @@ class ControlPlane(Access):
         self._programs[program].start()
         if wait:
             self._wait_for(program)
-            if program in ("etcd", "kube-apiserver") and self.alive("kwok"):
+            if program in ("etcd", "kube-apiserver"):
                 self._begin_kwok_anew()
 
     def pause(self, program: str) -> None:
@@ -283,9 +283,10 @@ class ControlPlane(Access):
     def _begin_kwok_anew(self) -> None:
         """It sees all pods as they are. Of itself it gives up a pod whose request broke off with the server's
         connection, where a kubelet tries again."""
-        self._wait_for("kube-apiserver")
-        self.kill("kwok")
-        self.start("kwok")
+        if self.alive("kwok") and self.alive("kube-apiserver"):
+            self._wait_for("kube-apiserver")
+            self.kill("kwok")
+            self.start("kwok")
 
     def _make_objects(self) -> None:
         definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
