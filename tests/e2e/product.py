@@ -17,7 +17,13 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(os.environ.get("FLOWSTEAD_CHECKOUT", ROOT))  # which version is started; see tests/attacks
 READY_SECONDS = 60
+
+
+def python() -> str:
+    """The interpreter of the checkout that is started."""
+    return sys.executable if CHECKOUT == ROOT else str(CHECKOUT / ".venv" / "bin" / "python")
 
 
 def free_port() -> int:
@@ -91,8 +97,8 @@ class Product:
     def start(self) -> "Product":
         with self.output.open("a") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.local.launch"],
-                cwd=ROOT,
+                [python(), "-m", "deploy.local.launch"],
+                cwd=CHECKOUT,
                 env=self.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -147,8 +153,8 @@ class Product:
 
     def manage(self, *arguments: str, **kwargs: Any) -> str:
         ended = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
+            [python(), "manage.py", *arguments],
+            cwd=CHECKOUT,
             env=self.environment,
             capture_output=True,
             text=True,
@@ -169,11 +175,13 @@ class Product:
         """A Python program as the product's own processes run: with their settings, and with the
         folders that they see, which may be mounted for them alone."""
         [manager] = self.pids("supervisor.supervisord")
-        enter = ["nsenter", "--target", str(manager), "--mount", f"--wd={ROOT}"] if os.getuid() == 0 else []
+        enter = (
+            ["nsenter", "--target", str(manager), "--mount", f"--wd={CHECKOUT}"] if os.getuid() == 0 else []
+        )
         environment = json.loads((self.run_dir / "environment.json").read_text())
-        command = [*enter, sys.executable, *arguments]
+        command = [*enter, python(), *arguments]
         return subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+            command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
 
     def make_user(self, username: str, password: str) -> None:
