@@ -11,7 +11,7 @@ NPM = PATH="$(NODE_HOME)/bin:$$PATH" $(NODE_HOME)/bin/node $(NODE_HOME)/lib/node
 export PORT DATA_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-python test-node test-postgres test-cluster cluster-programs check format bench bench-cluster lock clean
+.PHONY: help setup setup-dev run test test-python test-node test-browser test-postgres test-cluster cluster-programs check format bench bench-cluster lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,17 +43,21 @@ $(NODE_PARTS): %/node_modules/.package-lock.json: %/package-lock.json | $(VENV)/
 	cd $* && $(NPM) ci --omit=dev --no-fund --no-audit --loglevel=error
 	@touch $@
 
-test: test-python test-node ## all tests but those that need a Kubernetes or container engine
+test: test-python test-node ## the tests for all day: all but browsers, PostgreSQL and Kubernetes
 
 test-python: setup-dev
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/cluster
-	@echo "Not run here: tests/cluster, which needs a Kubernetes control plane (make test-cluster)."
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/cluster -m "not browser"
+	@echo "Not run here: the tests in Chromium (make test-browser), and tests/cluster, which needs a Kubernetes" \
+		"control plane (make test-cluster)."
 
 test-node: setup-dev
 	@$(MAKE) --no-print-directory -j2 $(NODE_ROOMS:%=test-node/%)
 
 test-node/%:
 	cd $* && PATH="$(NODE_HOME)/bin:$$PATH" node --test --test-concurrency=2 "test/*.test.js"
+
+test-browser: setup-dev ## the tests in Chromium, which has to be installed
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/cluster -m browser
 
 test-postgres: setup-dev ## the tests of all that has to do with the database, on a PostgreSQL server of their own
 	@command -v pg_virtualenv >/dev/null || { echo "Install Debian's package postgresql: pg_virtualenv is not here."; exit 1; }

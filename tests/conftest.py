@@ -10,6 +10,14 @@ from tenants.models import AccessToken, Instance, Tenant
 from tests import factories
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the modules that need Chromium: all of their tests, since many tell a story in order."""
+    in_browser = {item.path for item in items if "browser" in getattr(item, "fixturenames", ())}
+    for item in items:
+        if item.path in in_browser:
+            item.add_marker("browser")
+
+
 @pytest.fixture(autouse=True)
 def _fresh_cache() -> None:
     cache.clear()
