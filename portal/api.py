@@ -13,6 +13,7 @@ from ninja.throttling import AnonRateThrottle
 
 from catalogue.api import router as catalogue_router
 from catalogue.registry_api import router as registry_router
+from portal.proxies import client_address
 from tenants import errors
 from tenants.api import router as tenants_router
 from tenants.models import AccessToken
@@ -39,7 +40,7 @@ class WrongTokenThrottle(AnonRateThrottle):
     scope = "wrong_token"
 
     def get_cache_key(self, request: HttpRequest) -> str | None:
-        return self.cache_format % {"scope": self.scope, "ident": self.get_ident(request)}
+        return self.cache_format % {"scope": self.scope, "ident": client_address(request)}
 
 
 class UserToken(HttpBearer):

@@ -9,8 +9,11 @@ import os
 from typing import Any
 
 from a2wsgi import WSGIMiddleware
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
+
+from portal.proxies import behind_proxies
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
@@ -21,6 +24,9 @@ _streams: Any = get_asgi_application()
 _requests: Any = WSGIMiddleware(get_wsgi_application(), workers=THREADS)
 
 
-async def application(scope: Any, receive: Any, send: Any) -> None:
+async def _divided(scope: Any, receive: Any, send: Any) -> None:
     is_stream = scope["type"] == "http" and scope["path"].endswith(STREAMS)
     await (_streams if is_stream else _requests)(scope, receive, send)
+
+
+application = behind_proxies(_divided, settings.TRUSTED_PROXIES, "https" if settings.HTTPS else "http")

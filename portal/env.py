@@ -170,6 +170,11 @@ INTERNAL_URL = _address("FLOWSTEAD_INTERNAL_URL", f"http://127.0.0.1:{PORT}")
 ALLOWED_HOSTS = _list("ALLOWED_HOSTS")
 """Further host names that the portal answers to, separated by commas. Default: none."""
 
+TRUSTED_PROXIES = _networks("TRUSTED_PROXIES")
+"""Proxies in front whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed: networks such as
+``10.0.0.0/8, 127.0.0.1``, separated by commas. Every program that connects from there is believed.
+Default: none."""
+
 # --- Keys -----------------------------------------------------------------------------------------
 
 SECRET_KEY = _text("SECRET_KEY") or _remembered(KEYS_DIR / "secret-key")

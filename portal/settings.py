@@ -211,6 +211,10 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
 CSRF_TRUSTED_ORIGINS = [env.URL]
+# portal.proxies has read the headers of proxies: nothing else may believe them.
+TRUSTED_PROXIES = env.TRUSTED_PROXIES
+ALLAUTH_TRUSTED_PROXY_COUNT = 0
+NINJA_NUM_PROXIES = 0
 CSRF_FAILURE_VIEW = "portal.views.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
@@ -221,7 +225,6 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 # W008: the proxy redirects to https; instances and probes reach the portal inside by plain http.
 # W021: preloading is about the whole registered domain, which the operator decides.
 SILENCED_SYSTEM_CHECKS = ["security.W008", "security.W021"]
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -269,7 +272,6 @@ ACCOUNT_RATE_LIMITS = {
     "login_failed": "10/m/ip,5/5m/key",
     "make_token": "20/h/user",
 }
-ALLAUTH_TRUSTED_PROXY_COUNT = 1
 MFA_ADAPTER = "portal.accounts.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Flowstead"

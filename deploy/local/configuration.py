@@ -46,6 +46,7 @@ def caddyfile(layout: Layout, env: ModuleType) -> str:
         "sockets": str(layout.sockets),
         "run": str(layout.run),
         "scheme": scheme,
+        "trusted_proxies": " ".join(env.TRUSTED_PROXIES),
         "portal_host": portal_host,
     }
     return Template((HERE / "Caddyfile").read_text()).substitute(words)

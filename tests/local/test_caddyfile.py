@@ -33,7 +33,7 @@ FORGED = {
 class Port:
     """``scheme`` is that of the portal's public address, which a proxy in front may serve."""
 
-    def __init__(self, domain: str, home: Path, scheme: str = "http") -> None:
+    def __init__(self, domain: str, home: Path, scheme: str = "http", trusted: tuple[str, ...] = ()) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -43,6 +43,7 @@ class Port:
             PORT=self.port,
             URL=f"{scheme}://portal.{domain}:{self.port}",
             LOCAL_WEB_PROCESSES=2,
+            TRUSTED_PROXIES=trusted,
         )
         self.layout = Layout(home, home, home, home, home, home)
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -68,9 +69,12 @@ class Port:
             process.wait(10)
 
     def ask(
-        self, host: str, path: str = "/", method: str = "GET", **headers: str
+        self, host: str, path: str = "/", method: str = "GET", *, source: str = "", **headers: str
     ) -> tuple[int, dict[str, str], Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        """``source`` is the address that connects."""
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=20, source_address=(source, 0) if source else None
+        )
         connection.request(method, path, headers={"Host": host, **headers})
         response = connection.getresponse()
         text = response.read().decode()
@@ -208,3 +212,67 @@ def test_behind_https_instances_reach_the_registry_by_http_all_the_same(behind_h
     ):
         said = port.ask(host, "/registry/some-package", **FORGED)[2]
         assert said["headers"]["x-forwarded-proto"] == scheme
+
+
+PROXY, CLIENT = "127.0.0.2", "127.0.0.3"  # both connect to Caddy; one of them is trusted
+
+
+@pytest.fixture(scope="module")
+def behind_a_proxy() -> Iterator[Port]:
+    home = Path(tempfile.mkdtemp(prefix="fs", dir="/tmp"))
+    port = Port("flowstead.example.com", home, "https", trusted=(f"{PROXY}/32", "10.0.0.0/8"))
+    port.start()
+    port.serve(port.layout.sockets / "alpha" / "http.sock", "alpha")
+    port.serve(port.layout.registry_socket, "registry")
+    yield port
+    port.stop()
+    shutil.rmtree(home)
+
+
+@pytest.mark.parametrize("name", ["portal", "alpha", "registry"])
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("9.9.9.9, 203.0.113.7", "203.0.113.7"),  # the first one is what the client itself sent
+        ("9.9.9.9, 203.0.113.7, 10.1.2.3", "203.0.113.7"),  # through a second trusted proxy
+        ("9.9.9.9, 10.1.2.3, 203.0.113.7", "203.0.113.7"),
+        ("2001:db8::7", "2001:db8::7"),
+    ],
+)
+def test_a_trusted_proxy_tells_whose_request_it_passes_on(
+    behind_a_proxy: Port, name: str, forwarded: str, client: str
+) -> None:
+    port = behind_a_proxy
+    host = f"{name}.{port.domain}:{port.port}"
+    given = {**FORGED, "X-Forwarded-For": forwarded, "X-Forwarded-Proto": "http"}
+    said = port.ask(host, source=PROXY, **given)[2]["headers"]
+    assert (said["x-forwarded-for"], said["x-forwarded-proto"]) == (client, "http")
+    assert said["x-forwarded-host"] == host
+    assert not said.keys() & {"forwarded", "x-real-ip", "remote-user", "x-flowstead-instance"}
+
+
+@pytest.mark.parametrize("name", ["portal", "alpha", "registry"])
+def test_an_address_that_is_not_trusted_tells_nothing(behind_a_proxy: Port, name: str) -> None:
+    port = behind_a_proxy
+    host = f"{name}.{port.domain}:{port.port}"
+    said = port.ask(host, source=CLIENT, **{**FORGED, "X-Forwarded-Proto": "http"})[2]["headers"]
+    assert (said["x-forwarded-for"], said["x-forwarded-proto"]) == (CLIENT, "https")
+
+
+@pytest.mark.parametrize(("told", "scheme"), [("https", "https"), ("", "http"), ("gopher", "http")])
+def test_without_a_usable_word_of_the_proxy_the_scheme_is_that_of_the_host(
+    behind_a_proxy: Port, told: str, scheme: str
+) -> None:
+    """On plain localhost the registry is reached by http, whatever the portal's public address."""
+    port = behind_a_proxy
+    given = {"X-Forwarded-Proto": told} if told else {}
+    said = port.ask(f"localhost:{port.port}", "/registry/some-package", source=PROXY, **given)[2]["headers"]
+    assert (said["x-forwarded-for"], said["x-forwarded-proto"]) == (PROXY, scheme)
+
+
+def test_the_page_for_an_instance_that_is_not_there_is_told_the_client_too(behind_a_proxy: Port) -> None:
+    port = behind_a_proxy
+    given = {"Accept": "text/html", "X-Forwarded-For": "9.9.9.9, 203.0.113.7", "X-Forwarded-Proto": "http"}
+    said = port.ask(f"beta.{port.domain}:{port.port}", source=PROXY, **given)[2]["headers"]
+    assert (said["x-forwarded-for"], said["x-forwarded-proto"]) == ("203.0.113.7", "http")

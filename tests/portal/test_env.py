@@ -51,6 +51,7 @@ def run(**settings: str) -> subprocess.CompletedProcess[str]:
         ({"KUBERNETES_NODE_SELECTOR": "[]"}, "KUBERNETES_NODE_SELECTOR must be a JSON object of texts"),
         ({"KUBERNETES_PRIVATE_NETWORKS": "10.0.0.0/8,home"}, "KUBERNETES_PRIVATE_NETWORKS must be networks"),
         ({"KUBERNETES_ALLOWED_NETWORKS": "10.0.0.0/99"}, "KUBERNETES_ALLOWED_NETWORKS must be networks"),
+        ({"TRUSTED_PROXIES": "localhost"}, "TRUSTED_PROXIES must be networks such as 10.0.0.0/8"),
         ({"KUBERNETES_TLS": "perhaps"}, "KUBERNETES_TLS must be true or false"),
         ({"KUBERNETES_REQUEST_SECONDS": "0"}, "KUBERNETES_REQUEST_SECONDS must be a whole number from 1"),
         ({"KUBERNETES_IMAGE_PULL_POLICY": "Often"}, "KUBERNETES_IMAGE_PULL_POLICY must be one of"),
@@ -112,6 +113,11 @@ def test_networks_are_brought_into_one_form():
     expected = "10.0.0.0/8 192.0.2.7/32 fd00::/8"
     assert told("*env.KUBERNETES_PRIVATE_NETWORKS", KUBERNETES_PRIVATE_NETWORKS=given) == expected
     assert told("env.KUBERNETES_PRIVATE_NETWORKS", KUBERNETES_PRIVATE_NETWORKS="") == "()"
+
+
+def test_proxies_are_networks_and_none_by_default():
+    assert told("*env.TRUSTED_PROXIES", TRUSTED_PROXIES="10.1.2.3/8, 127.0.0.1") == "10.0.0.0/8 127.0.0.1/32"
+    assert told("env.TRUSTED_PROXIES") == "()"
 
 
 def test_a_cluster_has_tls_where_the_portal_has():
