@@ -1,15 +1,19 @@
-"""Who may sign up, and where people may be sent after a login."""
+"""Who may sign up and sign in, and where people may be sent after a login."""
 
 from typing import Any
 from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.auth_backends import AuthenticationBackend
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from django.conf import settings
-from django.http import HttpRequest
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from portal import logins
 from tenants.encryption import decrypt, encrypt
 
 
@@ -21,6 +25,39 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Only addresses of the portal itself: instances are not part of it."""
         host = urlsplit(settings.FLOWSTEAD_URL).netloc
         return url_has_allowed_host_and_scheme(url, allowed_hosts={host}, require_https=settings.HTTPS)
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """Refuse an attempt that comes too soon, before its password is hashed."""
+        try:
+            self._attempt = logins.attempt(request, credentials.get("email") or credentials["username"])
+        except logins.TooSoon as error:
+            request.retry_after = error.wait  # type: ignore[attr-defined]
+            raise ValidationError(str(error), code="too_many_login_attempts") from error
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> AbstractBaseUser | None:
+        user: AbstractBaseUser | None = super().authenticate(request, **credentials)
+        if user is not None:
+            self._attempt.succeeded()
+        return user
+
+    def post_login(self, request: HttpRequest, user: AbstractBaseUser, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = super().post_login(request, user, **kwargs)
+        logins.remember_device(response, user)
+        return response
+
+
+class PasswordBackend(AuthenticationBackend):  # type: ignore[misc]
+    """Checks passwords once: Django's backend, which older sessions still name, does not hash them again."""
+
+    def authenticate(self, request: HttpRequest | None, **credentials: Any) -> AbstractBaseUser:
+        if credentials.get("email") == credentials.get("username"):
+            # allauth passes an email address under both names and would check its password twice, so that
+            # an address with an account would take longer than one without.
+            credentials.pop("email", None)
+        user: AbstractBaseUser | None = super().authenticate(request, **credentials)
+        if user is None:
+            raise PermissionDenied
+        return user
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]

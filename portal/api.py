@@ -35,7 +35,7 @@ STATUS: dict[type[errors.Refused], int] = {
 
 
 class WrongTokenThrottle(AnonRateThrottle):
-    """Counts refused tokens only: guessing is slowed down, work is not."""
+    """Counts refused tokens only: guessing is slowed down, work with a valid token never is."""
 
     scope = "wrong_token"
 

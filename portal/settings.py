@@ -136,6 +136,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "portal.logins.SaysWhenAgain",
 ]
 
 ROOT_URLCONF = "portal.urls"
@@ -206,6 +207,7 @@ ALLOWED_HOSTS = [_portal.hostname, *HOSTS_FOR_SCRIPTS, "[::1]", *env.ALLOWED_HOS
 # Instances live on sibling hosts: no cookie may reach them. __Host- makes the browser see to it.
 SESSION_COOKIE_NAME = "__Host-flowstead-session" if HTTPS else "flowstead-session"
 CSRF_COOKIE_NAME = "__Host-flowstead-csrf" if HTTPS else "flowstead-csrf"
+DEVICE_COOKIE_NAME = "__Host-flowstead-device" if HTTPS else "flowstead-device"
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
@@ -252,8 +254,8 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # --- People ---------------------------------------------------------------------------------------
 AUTHENTICATION_BACKENDS = [
+    "portal.accounts.PasswordBackend",
     "django.contrib.auth.backends.ModelBackend",
-    "allauth.account.auth_backends.AuthenticationBackend",
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "instances"
@@ -266,11 +268,17 @@ ACCOUNT_USERNAME_MIN_LENGTH = 2
 ACCOUNT_USERNAME_BLACKLIST = sorted(env.RESERVED_NAMES | {"admin", "root", "portal", "api"})
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = _portal.scheme
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
+# Passwords have limits of their own, in portal.logins. The windows of these are half a minute at the most,
+# because many people may share an address; portal.views.too_many_requests relies on it.
 ACCOUNT_RATE_LIMITS = {
-    "signup": "20/m/ip",
-    "login": "60/m/ip",
-    "login_failed": "10/m/ip,5/5m/key",
-    "make_token": "20/h/user",
+    "signup": "20/30s/ip",
+    "login": None,
+    "login_failed": "5/5m/key",  # codes of the second factor, which take the password to get to
+    "reset_password": "20/30s/ip,3/30s/key",
+    "reset_password_from_key": "20/30s/ip",
+    "change_password": "3/30s/user",
+    "manage_email": "5/30s/user",
+    "reauthenticate": "5/30s/user",
 }
 MFA_ADAPTER = "portal.accounts.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]

@@ -28,6 +28,12 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return render(request, "errors/404.html", status=404)
 
 
+def too_many_requests(request: HttpRequest) -> HttpResponse:
+    """Refuse what ``ACCOUNT_RATE_LIMITS`` limits, in windows of half a minute."""
+    request.retry_after = 30  # type: ignore[attr-defined]
+    return render(request, "429.html", status=429)
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     """Neither the request nor the database is asked: they may be what is broken."""
     return HttpResponse(render_to_string("errors/500.html"), status=500)

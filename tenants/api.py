@@ -8,8 +8,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from ninja import Field, Router, Status
-from ninja.errors import HttpError
-from ninja.throttling import AuthRateThrottle
+from ninja.errors import HttpError, Throttled
 
 from tenants import documents, logs
 from tenants.errors import InvalidValue
@@ -102,10 +101,10 @@ def list_tokens(
     return {"items": items, "next": following}
 
 
-@router.post(
-    "/tokens", response={201: NewTokenOut, **ERRORS}, tags=["me"], throttle=[AuthRateThrottle("20/h")]
-)
+@router.post("/tokens", response={201: NewTokenOut, **ERRORS}, tags=["me"])
 def make_token(request: HttpRequest, body: TokenIn) -> Status[Any]:
+    if wait := AccessToken.objects.count_new(_user(request)):
+        raise Throttled(wait=wait)
     lifetime = timedelta(days=body.days) if body.days else None
     token, plain = AccessToken.objects.make(_user(request), body.name, lifetime)
     return Status(201, {**TokenOut.from_orm(token).dict(), "token": plain})

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from datetime import timedelta
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -11,12 +12,14 @@ from django.utils import timezone
 
 from tenants.errors import InvalidValue
 from tenants.models.event import Event
+from tenants.pace import Pace, take
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
 PREFIX = "fs_"
 SEEN_EVERY = timedelta(minutes=1)
+NEW_TOKENS = Pace("new-tokens", burst=20, seconds=180)
 
 
 def token_hash(token: str) -> str:
@@ -44,6 +47,13 @@ class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
             )
             Event.objects.record(Event.Verb.TOKEN_MADE, by=user, message=str(token))
         return token, plain
+
+    def count_new(self, user: "AbstractBaseUser") -> int:
+        """Count a new token of ``user``, made on the page or by the API: 20 at once, then 20 an hour.
+
+        Return 0, or the seconds to wait; then nothing is counted.
+        """
+        return ceil(take({NEW_TOKENS.key(str(user.pk)): NEW_TOKENS}))
 
     def user_of(self, plain: str) -> Any | None:
         """The active user whom a token stands for, or None."""

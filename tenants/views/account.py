@@ -1,6 +1,5 @@
 """What belongs to a person: the account and the access tokens."""
 
-from allauth.core import ratelimit
 from allauth.mfa.utils import is_mfa_enabled
 from django.contrib import messages
 from django.http import HttpResponse
@@ -29,9 +28,9 @@ def tokens(request: PageRequest) -> HttpResponse:
     """The tokens of a person. A new one is shown in the answer that made it, and never again."""
     form, plain = TokenForm(request.POST or None), ""
     if request.method == "POST":
-        if not ratelimit.consume(request, action="make_token", user=request.user):
-            refused: HttpResponse = ratelimit.respond_429(request)
-            return refused
+        if wait := AccessToken.objects.count_new(request.user):
+            request.retry_after = wait
+            return render(request, "429.html", status=429)
         if form.is_valid():
             plain = AccessToken.objects.make(request.user, form.cleaned_data["name"], form.lifetime())[1]
             form = TokenForm()

@@ -93,15 +93,6 @@ def test_it_says_that_something_broke_without_asking_the_database(
     assert "secret" not in answer.content.decode()
 
 
-def test_guessing_a_password_is_slowed_down_whatever_the_password(client, user):
-    attempt = {"login": "alice", "password": "wrong"}
-    statuses = [client.post("/accounts/login/", attempt).status_code for _ in range(12)]
-    assert statuses[0] == 200
-    assert "too many" in client.post("/accounts/login/", attempt).content.decode().lower()
-    right = client.post("/accounts/login/", {"login": "alice", "password": factories.PASSWORD})
-    assert right.status_code != 302
-
-
 def test_signing_up_is_limited(client, db):
     statuses = [client.post("/accounts/signup/", {"username": f"u{n}"}).status_code for n in range(22)]
     assert statuses[-1] == 429

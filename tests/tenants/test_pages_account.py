@@ -55,7 +55,7 @@ def test_it_limits_how_many_tokens_are_made_in_an_hour(page: Client) -> None:
         make_token(page)
     answer = page.post(reverse("tokens"), {"name": "one more"})
     assert answer.status_code == 429
-    assert "That was too often" in answer.content.decode()
+    assert "Too many attempts" in answer.content.decode()
 
 
 def test_it_revokes_a_token(page: Client) -> None:
