@@ -80,7 +80,7 @@ check: setup-dev ## format, lint, types, import contracts, migrations, deploy ch
 	$(MANAGE_CHECK) check --deploy --fail-level WARNING
 
 # The checks need keys but no data, so they run with the tests' own, as if served over https.
-MANAGE_CHECK = FLOWSTEAD_URL=https://portal.example.com FLOWSTEAD_DOMAIN=example.com \
+MANAGE_CHECK = FLOWSTEAD_URL=https://portal.example.com FLOWSTEAD_DOMAIN=example.com EMAIL_URL=smtp://localhost \
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py
 
 format: setup-dev ## put code and templates into their form

@@ -82,6 +82,20 @@ def portal_is_served_over_https(app_configs: Any, **_: Any) -> list[CheckMessage
     ]
 
 
+@register(deploy=True)
+def mails_reach_people(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    if settings.SENDS_MAIL:
+        return []
+    return [
+        Warning(
+            "No mail server is set: people cannot reset their passwords themselves.",
+            hint="Set EMAIL_URL, such as smtp+tls://user:password@host:587. Until then set a new password "
+            "in the admin, or with `manage.py changepassword`.",
+            id="portal.W004",
+        )
+    ]
+
+
 @register()
 def driver_is_part_of_this_version(app_configs: Any, **_: Any) -> list[CheckMessage]:
     if settings.FLOWSTEAD_DRIVER in {"local", "kubernetes"}:

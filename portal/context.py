@@ -10,5 +10,6 @@ def site(request: HttpRequest) -> dict[str, Any]:
     return {
         "signup": settings.SIGNUP,
         "signup_is_open": settings.SIGNUP == "open",
+        "sends_mail": settings.SENDS_MAIL,
         "has_catalogue": bool(settings.REGISTRY_URL),
     }

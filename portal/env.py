@@ -214,15 +214,20 @@ SIGNUP = _choice("SIGNUP", "open", ("open", "invite", "closed"))
 """Who may sign up: anybody, people with an invitation, nobody. Default ``open``."""
 
 EMAIL_URL = _text("EMAIL_URL")
-"""Mail server, ``smtp+tls://user:password@host:587``. Default: mails go to the log of the web process."""
+"""Mail server, ``smtp+tls://user:password@host:587``. Default: none. Mails then go to the log of the
+web process, and operators set new passwords."""
+
+SENDS_MAIL = EMAIL_URL.startswith("smtp")
+"""Whether mails reach people. Other kinds of EMAIL_URL, such as ``consolemail://``, only write them down."""
 
 EMAIL_FROM = _text("EMAIL_FROM", f"Flowstead <no-reply@{DOMAIN}>")
 """Sender of mails."""
 
 EMAIL_VERIFICATION = _choice(
-    "EMAIL_VERIFICATION", "mandatory" if EMAIL_URL else "none", ("mandatory", "optional", "none")
+    "EMAIL_VERIFICATION", "mandatory" if SENDS_MAIL else "none", ("mandatory", "optional", "none")
 )
-"""Whether an e-mail address must be confirmed before the first login. Default: where EMAIL_URL is set."""
+"""Whether an e-mail address must be confirmed before the first login. Default: where mails
+reach people."""
 
 LOGIN_OIDC_ISSUER = _text("LOGIN_OIDC_ISSUER")
 """OpenID Connect issuer that people may log in with, its address. Default: none."""

@@ -34,6 +34,10 @@ NO_WALL = (
     "Instances run as processes of this machine. Flows can run any code, so there is no wall between\n"
     "tenants: let only people in who trust each other."
 )
+NO_MAIL = (
+    "No mail server is set (EMAIL_URL), so people cannot reset their passwords themselves. Set new ones in\n"
+    "the admin, or with: manage.py changepassword NAME"
+)
 
 
 def main() -> int:
@@ -163,6 +167,8 @@ class Launcher:
             if not announced and self._is_ready(time.monotonic() - began):
                 announced, quick_ends = True, 0
                 print(NO_WALL)
+                if not self._env.SENDS_MAIL:
+                    print(NO_MAIL)
                 print(f"Flowstead is ready at {self._env.URL}", flush=True)
             late = not announced and time.monotonic() - began > READY_SECONDS
             if late or quick_ends > QUICK_ENDS:

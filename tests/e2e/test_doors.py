@@ -39,6 +39,10 @@ def mallory(browser, with_two):
     page.context.close()
 
 
+def test_the_operator_is_told_at_the_start_that_no_mail_is_sent(with_two):
+    assert "No mail server is set (EMAIL_URL)" in with_two.output.read_text()
+
+
 def test_the_second_user_sees_404_on_every_page(mallory, with_two):
     for path in ("", "state/", "log/", "log/stream", "log/download", "history/", "delete/"):
         answer = mallory.goto(f"{with_two.portal}/instances/kitchen/{path}")

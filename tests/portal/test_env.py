@@ -120,6 +120,18 @@ def test_proxies_are_networks_and_none_by_default():
     assert told("env.TRUSTED_PROXIES") == "()"
 
 
+@pytest.mark.parametrize(
+    ("url", "told_of_it"),
+    [
+        ("", "False none"),
+        ("consolemail://", "False none"),
+        ("smtp+tls://user:password@mail.example.com:587", "True mandatory"),
+    ],
+)
+def test_addresses_are_confirmed_where_mails_reach_people(url, told_of_it):
+    assert told("env.SENDS_MAIL, env.EMAIL_VERIFICATION", EMAIL_URL=url) == told_of_it
+
+
 def test_a_cluster_has_tls_where_the_portal_has():
     assert told("env.KUBERNETES_TLS", FLOWSTEAD_URL="https://portal.example.com") == "True"
     assert told("env.KUBERNETES_TLS", FLOWSTEAD_URL="http://portal.example.com") == "False"
