@@ -5,6 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
+from django.db import Error as DatabaseProblem
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, Throttled, ValidationError
@@ -13,6 +14,7 @@ from ninja.throttling import AnonRateThrottle
 
 from catalogue.api import router as catalogue_router
 from catalogue.registry_api import router as registry_router
+from portal import outages
 from portal.proxies import client_address
 from tenants import errors
 from tenants.api import router as tenants_router
@@ -30,6 +32,7 @@ STATUS: dict[type[errors.Refused], int] = {
     errors.QuotaReached: 403,
     errors.NotAllowed: 403,
     errors.DocumentTooLarge: 413,
+    errors.StorageFull: 413,
     errors.NothingStored: 404,
 }
 
@@ -120,6 +123,16 @@ def too_large(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
         "document_too_large",
         f"A request may have {settings.DOCUMENT_MAX_BYTES:,} bytes. Nothing was changed.",
     )
+
+
+@api.exception_handler(DatabaseProblem)
+def unavailable(request: HttpRequest, error: DatabaseProblem) -> HttpResponse:
+    sentence = outages.sentence(error)
+    if sentence is None:
+        raise error
+    response = _error(503, "unavailable", sentence)
+    response["Retry-After"] = str(outages.RETRY_AFTER)
+    return response
 
 
 @api.exception_handler(HttpError)

@@ -202,8 +202,24 @@ STATIC_ROOT = Path(_text("STATIC_ROOT", str(DATA_DIR / "static")))
 DOCUMENT_MAX_BYTES = _number("DOCUMENT_MAX_BYTES", 10 * 2**20, low=1024, high=15 * 2**20)
 """Bytes that one document of an instance (its flows, say) may have. Default 10 MiB."""
 
+INSTANCE_MAX_BYTES = _number("INSTANCE_MAX_BYTES", 256 * 2**20, low=2**20, high=2**50)
+"""Bytes that an instance may store in all: flows with their history, credentials, settings, sessions and
+library, as they lie in the database. Snapshots and library may take three quarters of it. With 24 times
+DOCUMENT_MAX_BYTES or more, a deploy always finds room. Default 256 MiB."""
+
+LIBRARY_MAX_TYPES = _number("LIBRARY_MAX_TYPES", 20, low=1, high=1000)
+"""Types of entries (flows, functions, templates, …) that the library of an instance may have. Default 20."""
+
 LIBRARY_MAX_ENTRIES = _number("LIBRARY_MAX_ENTRIES", 1000, low=1, high=100_000)
 """Entries that the library of an instance may hold, each type for itself. Default 1000."""
+
+LIBRARY_MAX_META_BYTES = _number("LIBRARY_MAX_META_BYTES", 16 * 1024, low=256, high=2**20)
+"""Bytes that Node-RED may note beside an entry of the library, such as the setup code of a function.
+Default 16 KiB."""
+
+LIBRARY_MAX_INDEX_BYTES = _number("LIBRARY_MAX_INDEX_BYTES", 2**20, low=1024, high=15 * 2**20)
+"""Bytes of the list of a library's entries of one type: their paths and what is noted beside them. Every
+save of an entry writes it. Default 1 MiB."""
 
 FLOW_REVISIONS = _number("FLOW_REVISIONS", 50, low=1, high=10_000)
 """Deploys of each instance that are kept. Default 50."""

@@ -32,7 +32,11 @@ SIGNUP = env.SIGNUP
 TENANT_INSTANCES = env.TENANT_INSTANCES
 PALETTE_CATALOGUES = env.PALETTE_CATALOGUES
 DOCUMENT_MAX_BYTES = env.DOCUMENT_MAX_BYTES
+INSTANCE_MAX_BYTES = env.INSTANCE_MAX_BYTES
+LIBRARY_MAX_TYPES = env.LIBRARY_MAX_TYPES
 LIBRARY_MAX_ENTRIES = env.LIBRARY_MAX_ENTRIES
+LIBRARY_MAX_META_BYTES = env.LIBRARY_MAX_META_BYTES
+LIBRARY_MAX_INDEX_BYTES = env.LIBRARY_MAX_INDEX_BYTES
 FLOW_REVISIONS = env.FLOW_REVISIONS
 SHARED_SCOPE = "@private"  # read by everybody, published by whom the operator allows
 REGISTRY_URL = env.REGISTRY_URL
@@ -159,15 +163,22 @@ TEMPLATES = [
 ]
 
 # --- Data -----------------------------------------------------------------------------------------
+# A save waits that long for its turn and again for the database: twice this, and the work, fit into the
+# 15 s in which an instance waits for the answer to a save.
+DATABASE_WAIT_SECONDS = 5
 _database: dict[str, Any] = environ.Env.db_url_config(env.DATABASE_URL)
+if _database["ENGINE"] == "django.db.backends.postgresql":
+    _database["OPTIONS"] = {"connect_timeout": DATABASE_WAIT_SECONDS, **_database.get("OPTIONS", {})}
 if _database["ENGINE"] == "django.db.backends.sqlite3":
     # Django's defaults let parallel writers fail: take the write lock at BEGIN, and wait for it.
     _database["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
+        "timeout": DATABASE_WAIT_SECONDS,
         # Documents are large: larger pages (chosen when the file is made) halve what a save of 1 MB costs.
         "init_command": "PRAGMA page_size=16384; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-        "PRAGMA cache_size=-8000; PRAGMA wal_autocheckpoint=2000;",
+        "PRAGMA cache_size=-8000; PRAGMA wal_autocheckpoint=2000;"
+        # What large saves have made of the log goes back to the disk at its next checkpoint.
+        f"PRAGMA journal_size_limit={64 * 2**20};",
     }
 DATABASES = {"default": {**_database, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

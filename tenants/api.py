@@ -293,6 +293,20 @@ def restore_snapshot(request: HttpRequest, name: str, number: int) -> Status[Any
     return Status(202, InstanceOut.of(instance))
 
 
+@router.delete("/instances/{name}/snapshots/{int:number}", response={204: None, **ERRORS}, tags=["history"])
+def delete_snapshot(request: HttpRequest, name: str, number: int) -> Status[None]:
+    """Delete a kept revision, with a name or without. The current one only loses its name."""
+    _instance(request, name, to_change=True).delete_revision(number, by=request.user)
+    return Status(204, None)
+
+
+@router.delete("/instances/{name}/library/{kind}", response={204: None, **ERRORS}, tags=["history"])
+def delete_library_entry(request: HttpRequest, name: str, kind: str, path: str) -> Status[None]:
+    """Delete an entry of the library, which the editor cannot; ``kind`` is ``functions``, for example."""
+    _instance(request, name, to_change=True).delete_library_entry(kind, path, by=request.user)
+    return Status(204, None)
+
+
 @router.get("/instances/{name}/export", tags=["history"], response={200: Any, **ERRORS})
 def export_flows(request: HttpRequest, name: str) -> HttpResponse:
     """The flows as Node-RED's own JSON, without credentials."""

@@ -49,6 +49,12 @@ class DocumentTooLarge(Refused):
     code = "document_too_large"
 
 
+class StorageFull(Refused):
+    """What an instance stores in all would exceed what it may store."""
+
+    code = "storage_full"
+
+
 class InvalidDocument(Refused):
     code = "invalid_document"
 

@@ -13,12 +13,12 @@ from ninja import Router
 from ninja.security import HttpBearer
 
 from tenants import documents
-from tenants.errors import InvalidDocument, InvalidValue
+from tenants.errors import InvalidValue
 from tenants.models import Instance
 from tenants.models.access_token import token_hash
 from tenants.oidc import PERMISSIONS, role_in_editor
+from tenants.schemas import ErrorOut
 
-_TYPE = re.compile(r"[a-z0-9_-]{1,40}\Z")
 _REVISION = re.compile(r'(?:W/)?"?(\d{1,9})"?\Z')
 
 
@@ -36,6 +36,8 @@ class InstanceToken(HttpBearer):
 
 
 router = Router(auth=InstanceToken(), tags=["storage"])
+LOADED: Any = {200: Any, frozenset({401, 404, 422, 503}): ErrorOut}
+SAVED: Any = {200: Any, frozenset({401, 404, 409, 413, 422, 503}): ErrorOut}
 
 
 def _json(body: bytes, **headers: str) -> HttpResponse:
@@ -52,13 +54,13 @@ def _seen_revision(request: HttpRequest) -> int | None:
     return int(match[1])
 
 
-@router.get("/{uuid:instance_id}/flows")
+@router.get("/{uuid:instance_id}/flows", response=LOADED)
 def get_flows(request: HttpRequest, instance_id: UUID) -> HttpResponse:
     body, revision = documents.load_flows(instance_id)
     return _json(body, ETag=f'"{revision}"')
 
 
-@router.post("/{uuid:instance_id}/flows")
+@router.post("/{uuid:instance_id}/flows", response=SAVED)
 def save_flows(request: HttpRequest, instance_id: UUID) -> HttpResponse:
     """``If-Match`` names the revision that the writer has seen, ``Flowstead-Author`` (percent-encoded)
     who deploys. 409 ``stale_revision`` where somebody else deployed in between."""
@@ -69,41 +71,39 @@ def save_flows(request: HttpRequest, instance_id: UUID) -> HttpResponse:
     return _json(b'{"revision":%d}' % revision, ETag=f'"{revision}"')
 
 
-@router.get("/{uuid:instance_id}/library/{kind}")
+@router.get("/{uuid:instance_id}/library/{kind}", response=LOADED)
 def get_library(request: HttpRequest, instance_id: UUID, kind: str, path: str = "") -> HttpResponse:
-    found = documents.load_library(instance_id, _type(kind), path)
+    found = documents.load_library(instance_id, kind, path)
     is_entry = isinstance(found, str)
     answer = {"kind": "entry", "body": found} if is_entry else {"kind": "folder", "entries": found}
     return _json(json.dumps(answer).encode())
 
 
-@router.post("/{uuid:instance_id}/library/{kind}")
+@router.post("/{uuid:instance_id}/library/{kind}", response=SAVED)
 def save_library(request: HttpRequest, instance_id: UUID, kind: str) -> HttpResponse:
-    entry = _object(request.body)
-    path, meta, body = entry.get("path"), entry.get("meta") or {}, entry.get("body")
-    if not isinstance(path, str) or not isinstance(body, str) or not isinstance(meta, dict):
-        raise InvalidDocument("An entry is {“path”: text, “meta”: object, “body”: text}.")
-    documents.save_library(instance_id, _type(kind), path, meta, body)
+    """The body is ``{"path": text, "meta": object, "body": text}``."""
+    documents.save_library(instance_id, kind, *documents.entry_from(request.body))
     return _json(b"{}")
 
 
-@router.get("/{uuid:instance_id}/users/{username}")
+@router.get("/{uuid:instance_id}/users/{username}", response=LOADED)
 def get_editor_user(request: HttpRequest, instance_id: UUID, username: str) -> HttpResponse:
     """What a person may do in this instance's editor now; 404 for those who may not enter."""
     instance = Instance.objects.select_related("tenant").get(pk=instance_id)
-    user = get_user_model().objects.filter(username=username).first()
+    # PostgreSQL takes no NUL, not even in a question.
+    user = None if "\0" in username else get_user_model().objects.filter(username=username).first()
     role = role_in_editor(instance, user) if user else None
     if role is None:
         raise Http404(f"“{username}” may not enter this editor.")
     return _json(json.dumps({"username": username, "role": role, "permissions": PERMISSIONS[role]}).encode())
 
 
-@router.get("/{uuid:instance_id}/{kind}")
+@router.get("/{uuid:instance_id}/{kind}", response=LOADED)
 def get_document(request: HttpRequest, instance_id: UUID, kind: str) -> HttpResponse:
     return _json(documents.load(instance_id, _kind(kind)))
 
 
-@router.post("/{uuid:instance_id}/{kind}")
+@router.post("/{uuid:instance_id}/{kind}", response=SAVED)
 def save_document(request: HttpRequest, instance_id: UUID, kind: str) -> HttpResponse:
     """``If-Match`` binds it to a revision of the flows, as with the flows themselves."""
     documents.save(instance_id, _kind(kind), request.body, expected=_seen_revision(request))
@@ -114,19 +114,3 @@ def _kind(kind: str) -> str:
     if kind not in documents.OBJECTS:
         raise Http404(f"There are no documents of the kind “{kind}”.")
     return kind
-
-
-def _type(kind: str) -> str:
-    if not _TYPE.match(kind):
-        raise InvalidValue("A library's type has 1 to 40 of a-z, 0-9, “-” and “_”.", field="type")
-    return kind
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except ValueError as error:
-        raise InvalidDocument(f"This is not JSON: {error}.") from error
-    if not isinstance(value, dict):
-        raise InvalidDocument("This must be a JSON object.")
-    return value

@@ -21,6 +21,7 @@ urlpatterns = [
     path("instances/<str:name>/history/", revisions.page, name="instance_revisions"),
     path("instances/<str:name>/history/keep/", revisions.keep, name="revision_keep"),
     path("instances/<str:name>/history/<int:number>/restore/", revisions.restore, name="revision_restore"),
+    path("instances/<str:name>/history/<int:number>/delete/", revisions.delete, name="revision_delete"),
     path("account/", account.overview, name="account"),
     path("account/tokens/", account.tokens, name="tokens"),
     path("account/tokens/<int:pk>/revoke/", account.revoke_token, name="token_revoke"),

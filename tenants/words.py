@@ -86,6 +86,8 @@ _SENTENCES = {
     _VERBS.EXITED: ("alert", "Node-RED ended by itself"),
     _VERBS.RESTORED: ("history", "{who} restored {message}"),
     _VERBS.SNAPSHOT: ("bookmark", "{who} kept the flows as “{message}”"),
+    _VERBS.REVISION_DELETED: ("trash", "{who} deleted {message}"),
+    _VERBS.ENTRY_DELETED: ("trash", "{who} deleted “{message}” from the library"),
 }
 _ACTIONS = {
     "create": "Flowstead set it up",

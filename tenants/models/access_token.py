@@ -2,15 +2,17 @@
 
 import hashlib
 import secrets
+from contextlib import suppress
 from datetime import timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db import models, transaction
+from django.db import OperationalError, models, transaction
 from django.utils import timezone
 
 from tenants.errors import InvalidValue
+from tenants.locks import without_waiting
 from tenants.models.event import Event
 from tenants.pace import Pace, take
 
@@ -62,7 +64,9 @@ class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
         if token is None or not token.user.is_active or (token.expires_at and token.expires_at <= now):
             return None
         if token.last_used_at is None or token.last_used_at < now - SEEN_EVERY:
-            self.filter(pk=token.pk).update(last_used_at=now)
+            # A call that only reads does not wait for those that write.
+            with suppress(OperationalError), without_waiting():
+                self.filter(pk=token.pk).update(last_used_at=now)
         return token.user
 
 

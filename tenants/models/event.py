@@ -57,6 +57,8 @@ class Event(models.Model):
         EXITED = "exited"
         RESTORED = "restored"
         SNAPSHOT = "snapshot"
+        REVISION_DELETED = "revision_deleted"
+        ENTRY_DELETED = "entry_deleted"
         TOKEN_MADE = "token_made"
         TOKEN_REVOKED = "token_revoked"
 

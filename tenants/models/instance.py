@@ -315,6 +315,22 @@ class Instance(models.Model):
         return kept
 
     @transaction.atomic
+    def delete_revision(self, number: int, by: Any) -> documents.Revision:
+        """Give the room of a kept revision back; the current one only loses its name."""
+        gone = documents.delete_revision(self.pk, number)
+        name = f" (“{gone.snapshot}”)" if gone.snapshot else ""
+        Event.objects.record(
+            Event.Verb.REVISION_DELETED, by=by, instance=self, message=f"revision {number}{name}"
+        )
+        return gone
+
+    @transaction.atomic
+    def delete_library_entry(self, kind: str, path: str, by: Any) -> None:
+        documents.delete_entry(self.pk, kind, path)
+        name = f"{kind}/{path}".replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL takes no NUL
+        Event.objects.record(Event.Verb.ENTRY_DELETED, by=by, instance=self, message=name)
+
+    @transaction.atomic
     def restore(self, revision: int, by: Any) -> None:
         """Bring back the flows and credentials of a kept revision. Node-RED reads them at its start,
         so an instance that is on is started anew."""

@@ -31,6 +31,16 @@ def keep(request: PageRequest, instance: Instance) -> HttpResponse:
 
 
 @change
+def delete(request: PageRequest, instance: Instance, number: int) -> HttpResponse:
+    """Give the room of a revision back; the current one only loses its name."""
+    gone = instance.delete_revision(number, by=request.user)
+    messages.success(
+        request, f"{f'“{gone.snapshot}”' if gone.snapshot else f'Revision {number}'} was deleted."
+    )
+    return redirect("instance_revisions", instance.name)
+
+
+@change
 def restore(request: PageRequest, instance: Instance, number: int) -> HttpResponse:
     """Make an older revision the current one, and have a running Node-RED load it."""
     instance.restore(number, by=request.user)

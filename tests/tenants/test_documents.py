@@ -7,7 +7,7 @@ from django.db import connection
 
 from tenants import documents
 from tenants.documents import Document
-from tenants.errors import DocumentTooLarge, InvalidDocument, NothingStored, StaleRevision
+from tenants.errors import DocumentTooLarge, InvalidDocument, InvalidValue, NothingStored, StaleRevision
 
 pytestmark = pytest.mark.django_db
 ONE = uuid.UUID(int=1)
@@ -170,3 +170,146 @@ def test_the_library_has_its_limits(settings):
         documents.save_library(ONE, "flows", "/", {}, "3")
     with pytest.raises(NothingStored):
         documents.load_library(ONE, "flows", "nothing")
+
+
+# --- Half of a surrogate pair, as JSON.stringify writes it ----------------------------------------
+
+LONE = b'[{"id":"a","name":"cut \\ud83d off","\\udc00":"\\\\ud83d","pair":"\\ud83d\\ude00"}]'
+
+
+def test_flows_with_a_lone_surrogate_come_back_byte_for_byte():
+    assert documents.save_flows(ONE, LONE, expected=0) == 1
+    assert documents.load_flows(ONE) == (LONE, 1)
+    documents.save_flows(ONE, b"[]", expected=1)
+    documents.restore(ONE, 1, author="alice")
+    assert documents.load_flows(ONE) == (LONE, 3)
+
+
+@pytest.mark.parametrize("kind", ["credentials", "settings", "sessions"])
+def test_objects_with_a_lone_surrogate_come_back_byte_for_byte(kind):
+    body = b'{"\\ud83d":"\\uDC00"}'
+    documents.save(ONE, kind, body)
+    assert documents.load(ONE, kind) == body
+
+
+@pytest.mark.parametrize("body", [b'["\\ud83"]', b'["\\ud8zz"]', b'["\xed\xa0\x80"]', b'["\\ud83d]'])
+def test_what_only_resembles_an_escape_is_no_json(body):
+    with pytest.raises(InvalidDocument):
+        documents.save_flows(ONE, body, expected=0)
+
+
+def test_a_function_with_a_lone_surrogate_survives_the_library():
+    text = "return 'cut \ud83d off';"
+    documents.save_library(ONE, "functions", "emoji", {"outputs": 1}, text)
+    assert documents.load_library(ONE, "functions", "emoji") == text
+    documents.save_library(ONE, "functions", "emoji", {"outputs": 1}, "whole: 😀")
+    assert documents.load_library(ONE, "functions", "emoji") == "whole: 😀"
+
+
+def nested(levels: int) -> dict[str, object]:
+    value: dict[str, object] = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    "meta", [nested(252), nested(253), nested(254), nested(300), {"n": 2**64}, {"s": "\ud83d"}]
+)
+def test_meta_is_stored_as_it_is_or_refused(meta):
+    try:
+        documents.save_library(ONE, "flows", "a", meta, "x")
+    except InvalidDocument:
+        assert documents.load_library(ONE, "flows", "") == []
+    else:
+        assert documents.load_library(ONE, "flows", "") == [{**meta, "fn": "a"}]
+
+
+def test_a_path_that_is_no_text_is_refused():
+    with pytest.raises(InvalidDocument):
+        documents.save_library(ONE, "flows", "cut \ud83d off", {}, "x")
+
+
+@pytest.mark.parametrize("name", ["\ud83d", "a\0b", "a\nb", "\x1b[31m"])
+def test_a_snapshots_name_is_text(name):
+    documents.save_flows(ONE, flows("1"), expected=0)
+    with pytest.raises(InvalidValue, match="control characters"):
+        documents.snapshot(ONE, name)
+    assert documents.history(ONE)[0].snapshot is None
+
+
+# --- Limits of the library ------------------------------------------------------------------------
+
+
+def test_what_is_noted_beside_an_entry_is_limited(settings):
+    settings.LIBRARY_MAX_META_BYTES = 300
+    documents.save_library(ONE, "flows", "a", {"info": "x" * 280}, "1")
+    with pytest.raises(DocumentTooLarge, match="300 are allowed"):
+        documents.save_library(ONE, "flows", "a", {"info": "x" * 300}, "2")
+    assert documents.load_library(ONE, "flows", "a") == "1"
+
+
+def test_an_entry_is_no_larger_than_a_document(settings):
+    settings.DOCUMENT_MAX_BYTES = 2000
+    with pytest.raises(DocumentTooLarge, match="2,000 are allowed"):
+        documents.save_library(ONE, "flows", "a", {}, "x" * 2000)
+
+
+def test_the_index_is_limited_and_one_from_before_can_only_shrink(settings):
+    for name in "abc":
+        documents.save_library(ONE, "flows", name, {"info": "x" * 1000}, name)
+    settings.LIBRARY_MAX_INDEX_BYTES = 2000
+    with pytest.raises(DocumentTooLarge, match="2,000 are allowed"):
+        documents.save_library(ONE, "flows", "d", {}, "d")
+    documents.save_library(ONE, "flows", "a", {"info": "short"}, "again")
+    assert documents.load_library(ONE, "flows", "a") == "again"
+
+
+def test_the_types_of_a_library_are_limited(settings):
+    settings.LIBRARY_MAX_TYPES = 2
+    documents.save_library(ONE, "flows", "a", {}, "1")
+    documents.save_library(ONE, "functions", "a", {}, "1")
+    with pytest.raises(DocumentTooLarge, match="at most 2 types"):
+        documents.save_library(ONE, "templates", "a", {}, "1")
+    documents.save_library(ONE, "flows", "b", {}, "1")
+    documents.save_library(TWO, "templates", "a", {}, "1")
+    documents.delete_entry(ONE, "functions", "a")
+    documents.save_library(ONE, "templates", "a", {}, "1")
+
+
+def test_a_deleted_entry_is_gone_and_the_others_stay():
+    documents.save_library(ONE, "flows", "a", {}, "1")
+    documents.save_library(ONE, "flows", "b", {}, "2")
+    documents.delete_entry(ONE, "flows", "/a")
+    assert documents.load_library(ONE, "flows", "") == [{"fn": "b"}]
+    with pytest.raises(NothingStored):
+        documents.load_library(ONE, "flows", "a")
+    with pytest.raises(NothingStored):
+        documents.delete_entry(ONE, "flows", "a")
+    with pytest.raises(InvalidValue):
+        documents.delete_entry(ONE, "flows:x", "a")
+
+
+def test_a_deleted_revision_is_gone_and_the_current_one_only_loses_its_name():
+    documents.save(ONE, "credentials", b'{"a": "1"}')
+    documents.save_flows(ONE, flows("1"), expected=0)
+    documents.snapshot(ONE, "first")
+    documents.save_flows(ONE, flows("2"), expected=1)
+    documents.snapshot(ONE, "second")
+    assert documents.delete_revision(ONE, 1).snapshot == "first"
+    assert documents.delete_revision(ONE, 2).snapshot == "second"
+    assert [(revision.id, revision.snapshot) for revision in documents.history(ONE)] == [(2, None)]
+    assert documents.load_flows(ONE) == (flows("2"), 2)
+    assert not Document.objects.filter(pk__startswith=f"{ONE}:flows:1").exists()
+    with pytest.raises(NothingStored):
+        documents.delete_revision(ONE, 1)
+
+
+def test_a_full_number_of_snapshots_can_still_be_renamed():
+    for number in range(documents.flows.MAX_SNAPSHOTS):
+        documents.save_flows(ONE, flows(str(number)), expected=number)
+        documents.snapshot(ONE, str(number))
+    assert documents.snapshot(ONE, "renamed").snapshot == "renamed"
+    documents.save_flows(ONE, flows("one more"), expected=documents.flows.MAX_SNAPSHOTS)
+    with pytest.raises(DocumentTooLarge, match="at most 100 snapshots"):
+        documents.snapshot(ONE, "one more")

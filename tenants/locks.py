@@ -1,0 +1,78 @@
+"""How long a write waits for the database's one writer, on SQLite."""
+
+import fcntl
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import IO
+
+from django.conf import settings
+from django.db import OperationalError, connection
+
+# flock knows no time limit, so a thread of its own waits in it.
+_waiting_room = ThreadPoolExecutor(max_workers=1, thread_name_prefix="turn")
+
+
+class NoTurn(OperationalError):
+    """Other writers held the database for longer than ``DATABASE_WAIT_SECONDS``."""
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """Let the writers of all threads and processes in one after the other. Raises ``NoTurn``.
+
+    SQLite has one writer at a time and lets the others sleep for longer and longer, some of them for
+    seconds; a file lock wakes the next one when it is free. Inside a transaction there is no turn to wait
+    for: a writer that holds the database would wait for one that waits for the database.
+    """
+    if connection.vendor != "sqlite" or connection.in_atomic_block:
+        yield
+        return
+    with _locked(f"{connection.settings_dict['NAME']}.turn"):
+        yield
+
+
+def _locked(path: str) -> IO[str]:
+    """The file, locked until it is closed. Without contention no other thread takes part."""
+    try:
+        file = open(path, "a")  # noqa: PTH123, SIM115
+    except OSError as error:
+        raise NoTurn(f"The lock file of the database cannot be opened: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+    else:
+        return file
+    waiting = _waiting_room.submit(_wait, path)
+    try:
+        return waiting.result(settings.DATABASE_WAIT_SECONDS)
+    except TimeoutError:
+        if not waiting.cancel():
+            waiting.add_done_callback(_give_back)
+        raise NoTurn(f"No turn to write within {settings.DATABASE_WAIT_SECONDS} s") from None
+
+
+def _wait(path: str) -> IO[str]:
+    file = open(path, "a")  # noqa: PTH123, SIM115
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def _give_back(waiting: Future[IO[str]]) -> None:
+    if waiting.exception() is None:
+        waiting.result().close()
+
+
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """Have a write fail at once where another writer holds the database. For what can be left out."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout = 0")
+        try:
+            yield
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {settings.DATABASE_WAIT_SECONDS * 1000:d}")
