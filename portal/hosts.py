@@ -17,6 +17,8 @@ from django.http import (
 )
 from django.utils.deprecation import MiddlewareMixin
 
+from portal import outages
+
 IN_PLACE = ("/api/", "/catalogue.json", "/update", "/healthz", "/readyz", "/metrics")
 FOR_MACHINES = ("/identity/o/api/", "/.well-known/", "/static/", "/-/")
 
@@ -45,6 +47,7 @@ class ApiSpeaksJson(MiddlewareMixin):
     ANSWERS = {
         404: {"detail": "There is no such address in this API.", "code": "not_found"},
         405: {"detail": "This address does not know that method.", "code": "method_not_allowed"},
+        503: {"detail": outages.BUSY, "code": "unavailable"},
     }
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
@@ -52,5 +55,5 @@ class ApiSpeaksJson(MiddlewareMixin):
         is_json = response.headers.get("Content-Type", "").startswith("application/json")
         if answer is None or is_json or not request.path.startswith("/api/"):
             return response
-        headers = {name: response[name] for name in ("Allow",) if name in response}
+        headers = {name: response[name] for name in ("Allow", "Retry-After") if name in response}
         return JsonResponse(answer, status=response.status_code, headers=headers)

@@ -1,8 +1,12 @@
 """The front page, and what is said when something goes wrong."""
 
+import sys
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
+
+from portal import outages
 
 
 def landing(request: HttpRequest) -> HttpResponse:
@@ -35,5 +39,10 @@ def too_many_requests(request: HttpRequest) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Neither the request nor the database is asked: they may be what is broken."""
+    """Neither the request nor the database is asked: they may be what is broken. A database that cannot be
+    used at the moment is no fault, wherever in view, template or middleware it was noticed."""
+    why = outages.sentence(sys.exception())
+    if why is not None:
+        html = render_to_string("errors/503.html", {"why": why})
+        return HttpResponse(html, status=503, headers={"Retry-After": str(outages.RETRY_AFTER)})
     return HttpResponse(render_to_string("errors/500.html"), status=500)
