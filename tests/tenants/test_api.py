@@ -3,6 +3,7 @@ import json
 import pytest
 from django.test import Client
 
+from tenants import documents
 from tenants.models import Event, Instance, Role, Tenant
 from tests.conftest import ApiClient
 from tests.factories import add_member, make_instance, personal_tenant
@@ -95,6 +96,8 @@ def test_somebody_elses_instance_is_404_on_every_call(other_api, instance):
         ("get", "/instances/kitchen/snapshots"),
         ("post", "/instances/kitchen/snapshots"),
         ("post", revision),
+        ("delete", "/instances/kitchen/snapshots/1"),
+        ("delete", "/instances/kitchen/library/flows?path=a"),
         ("get", "/instances/kitchen/export"),
     ]
     for method, path in calls:
@@ -116,6 +119,8 @@ def test_a_viewer_looks_but_changes_nothing(instance, tenant):
         ("post", "/restart"),
         ("post", "/snapshots"),
         ("post", "/snapshots/1/restore"),
+        ("delete", "/snapshots/1"),
+        ("delete", "/library/flows?path=a"),
     ]:
         response = getattr(viewer, method)(f"/instances/kitchen{path}", {})
         assert (response.status_code, response.json()["code"]) == (403, "not_allowed"), path
@@ -302,3 +307,29 @@ def test_making_tokens_is_limited_for_a_user_whichever_token_asks(api, user, oth
     assert other_api.post("/tokens", {"name": "x"}).status_code == 201
     clock.forward(180)
     assert api.post("/tokens", {"name": "x"}).status_code == 201
+
+
+def test_a_snapshot_can_be_deleted(api, instance):
+    documents.save_flows(instance.pk, b"[]", expected=0)
+    api.post("/instances/kitchen/snapshots", {"name": "first"})
+    documents.save_flows(instance.pk, b"[1]", expected=1)
+    assert api.delete("/instances/kitchen/snapshots/1").status_code == 204
+    assert [item["id"] for item in api.get("/instances/kitchen/snapshots").json()["items"]] == [2]
+    assert api.delete("/instances/kitchen/snapshots/1").json()["code"] == "not_found"
+    assert Event.objects.get(verb="revision_deleted").message == "revision 1 (“first”)"
+
+
+def test_an_entry_of_the_library_can_be_deleted(api, instance):
+    documents.save_library(instance.pk, "functions", "a\0/b", {}, "x")
+    assert api.delete("/instances/kitchen/library/functions?path=a%00/b").status_code == 204
+    assert documents.load_library(instance.pk, "functions", "") == []
+    assert api.delete("/instances/kitchen/library/functions?path=a").json()["code"] == "not_found"
+    assert api.delete("/instances/kitchen/library/no.type?path=a").json()["code"] == "invalid_input"
+    assert Event.objects.get(verb="entry_deleted").actor_name == "alice"
+
+
+@pytest.mark.parametrize("name", ["\ud83d", "a\0b"])
+def test_a_snapshot_has_a_name_that_can_be_read(api, instance, name):
+    documents.save_flows(instance.pk, b"[]", expected=0)
+    response = api.post("/instances/kitchen/snapshots", json.dumps({"name": name}))
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_input")

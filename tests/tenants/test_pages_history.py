@@ -67,3 +67,15 @@ def test_it_keeps_the_current_flows_under_a_name(deployed: Instance, page: Clien
 def test_it_has_nothing_to_keep_before_the_first_deploy(instance: Instance, page: Client) -> None:
     answer = page.post(reverse("revision_keep", args=["kitchen"]), {"name": "x"}, follow=True)
     assert "nothing to keep" in answer.content.decode()
+
+
+def test_it_deletes_a_snapshot(deployed: Instance, page: Client) -> None:
+    documents.snapshot(deployed.pk, "<b>first</b>")
+    documents.save_flows(deployed.pk, b"[]", expected=2)
+    assert (
+        "Delete “&lt;b&gt;first&lt;/b&gt;”"
+        in page.get(reverse("instance_revisions", args=["kitchen"])).content.decode()
+    )
+    answer = page.post(reverse("revision_delete", args=["kitchen", 2]), follow=True)
+    assert "“&lt;b&gt;first&lt;/b&gt;” was deleted" in answer.content.decode()
+    assert [revision.id for revision in documents.history(deployed.pk)] == [3, 1]

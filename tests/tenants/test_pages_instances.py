@@ -54,7 +54,7 @@ def new_form(**fields: Any) -> dict[str, Any]:
 
 
 def address(name: str) -> str:
-    args: list[Any] = ["kitchen", 1] if name == "revision_restore" else ["kitchen"]
+    args: list[Any] = ["kitchen", 1] if name in ("revision_restore", "revision_delete") else ["kitchen"]
     return reverse(name, args=args)
 
 
@@ -68,13 +68,13 @@ def test_it_does_not_exist_for_members_of_other_tenants(
     assert other_page.get(address(name)).status_code == 404
 
 
-@pytest.mark.parametrize("name", [*CHANGES, "revision_restore"])
+@pytest.mark.parametrize("name", [*CHANGES, "revision_restore", "revision_delete"])
 def test_it_cannot_be_changed_from_another_tenant(instance: Instance, other_page: Client, name: str) -> None:
     assert other_page.post(address(name), {"name": "kitchen"}).status_code == 404
     assert Instance.objects.get(pk=instance.pk).generation == 1
 
 
-@pytest.mark.parametrize("name", [*CHANGES, "revision_restore"])
+@pytest.mark.parametrize("name", [*CHANGES, "revision_restore", "revision_delete"])
 def test_it_lets_a_viewer_look_but_not_change(instance: Instance, viewer_page: Client, name: str) -> None:
     assert viewer_page.get(address("instance")).status_code == 200
     answer = viewer_page.post(address(name), {"name": "kitchen"})

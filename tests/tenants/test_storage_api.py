@@ -133,6 +133,7 @@ def test_an_editors_user_is_told_with_the_role_of_now(storage, base, tenant):
 def test_strangers_and_inactive_users_may_not_enter(storage, base, user, other_user):
     assert storage.get(f"{base}/users/mallory").status_code == 404
     assert storage.get(f"{base}/users/nobody").status_code == 404
+    assert storage.get(f"{base}/users/a%00b").json()["code"] == "not_found"
     user.is_active = False
     user.save()
     assert storage.get(f"{base}/users/alice").status_code == 404
@@ -146,3 +147,72 @@ def test_secrets_are_encrypted_or_hashed_in_the_database(instance):
         row = " ".join(map(str, cursor.fetchone()))
     for secret in (instance.storage_token, instance.credential_secret, instance.oidc_client_secret):
         assert secret not in row
+
+
+NESTED = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"path": "a", "body": "", "meta": {"a": %s}}' % ("[" * 300 + "]" * 300),
+        '{"path": "a", "body": "", "meta": {"a": ' + NESTED + "}}",
+        '{"path": "a", "body": ' + NESTED + "}",
+        '{"path": %s, "body": ""}' % ("[" * 300 + "]" * 300),
+        NESTED,
+        "[" * 100_000,
+        '{"path": "a", "body": "", "meta": {"n": 18446744073709551616}}',
+        '{"path": "a", "body": "", "meta": {"n": %s}}' % ("9" * 5000),
+        '{"path": "a", "body": "", "meta": {"a": "\\ud83d"}}',
+        '{"path": "\\ud83d", "body": ""}',
+        '{"path": "a", "body": "", "path": 1}',
+        '{"path": "a", "body": "", "other": [%s]}' % ("[]," * 1000 + "[]"),
+    ],
+    ids=range(12),
+)
+def test_an_entry_of_the_library_that_cannot_be_kept_is_refused(storage, base, body):
+    response = post(storage, f"{base}/library/functions", body.encode())
+    assert response.status_code in (413, 422), response.content
+    assert response.json()["code"] in ("document_too_large", "invalid_document")
+    assert storage.get(f"{base}/library/functions").json() == {"kind": "folder", "entries": []}
+
+
+def test_what_is_noted_beside_an_entry_is_refused_before_it_is_built(storage, base):
+    body = '{"path": "a", "body": "", "meta": {"a": [%s]}}' % ("[]," * 10_000 + "[]")
+    response = post(storage, f"{base}/library/functions", body.encode())
+    assert (response.status_code, response.json()["code"]) == (413, "document_too_large")
+
+
+def test_half_of_a_surrogate_pair_comes_back_as_it_was_sent(storage, base):
+    body = b'{"path": "a", "meta": null, "body": "cut \\ud83d off, \\ud83d\\ude00"}'
+    assert post(storage, f"{base}/library/functions", body).status_code == 200
+    entry = storage.get(f"{base}/library/functions?path=a")
+    assert json.loads(entry.content)["body"] == "cut \ud83d off, \U0001f600"
+    flows = b'[{"id": "a", "name": "cut \\ud83d off"}]'
+    assert post(storage, f"{base}/flows", flows).status_code == 200
+    assert storage.get(f"{base}/flows").content == flows
+
+
+def test_a_full_instance_is_413_and_says_what_to_do(storage, base, settings, api):
+    settings.INSTANCE_MAX_BYTES = 2**20
+    entry = {"path": "a", "meta": {}, "body": "x" * 700_000}
+    assert post(storage, f"{base}/library/flows", entry).status_code == 200
+    response = post(storage, f"{base}/library/flows", {**entry, "path": "b"})
+    assert (response.status_code, response.json()["code"]) == (413, "storage_full")
+    assert "0.7 MiB of 0.8 MiB are used" in response.json()["detail"]
+    assert api.delete("/instances/kitchen/library/flows?path=a").status_code == 204
+    assert post(storage, f"{base}/library/flows", {**entry, "path": "b"}).status_code == 200
+
+
+def test_every_operation_declares_its_errors(client, db):
+    paths = client.get("/api/v1/openapi.json").json()["paths"]
+    operations = [
+        (method, operation)
+        for path, item in paths.items()
+        if "/storage/" in path
+        for method, operation in item.items()
+    ]
+    assert len(operations) == 7
+    for method, operation in operations:
+        common = {"200", "401", "404", "422", "503"}
+        assert operation["responses"].keys() == common | ({"409", "413"} if method == "post" else set())
