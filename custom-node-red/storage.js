@@ -12,7 +12,7 @@ const { parseIdentity } = require("./identity.js");
 const { PortalError, retry, during } = require("./portal.js");
 const { Writer } = require("./writer.js");
 
-const TIMEOUT_MS = 15000;
+const TIMEOUT_MS = 15000; // The portal gives up waiting for its database earlier, and says so.
 const RETRY_FOR_MS = 1000;
 const REPORT_EVERY_MS = 10000;
 const PAUSE_WITHOUT_COPY_MS = 1000;
@@ -35,8 +35,12 @@ function explain(error) {
     if (error.code === "stale_revision") {
         return editorError(STALE, error.code, error);
     }
-    const message = error.definite ? error.message : `Not saved: ${error.message}. Try again in a moment.`;
-    return editorError(message, error.code, error);
+    if (error.definite) {
+        return editorError(error.message, error.code, error);
+    }
+    // The portal's own sentence says what to do; where it said none, we do.
+    const advice = error.code === "portal_unavailable" ? ". Try again in a moment." : "";
+    return editorError(`Not saved: ${error.message}${advice}`, error.code, error);
 }
 
 function revisionOf({ etag }) {
@@ -67,6 +71,8 @@ class Storage {
     #fetched = {};
     /** Credentials that a failed save left behind: Node-RED believes they are saved. */
     #unsavedCredentials = null;
+    /** The credentials that belong to the stored flows, and those that the portal has now. */
+    #credentials = { ofFlows: "{}", stored: "{}" };
     /** Flows whose save was not answered: the portal may have them, or not. */
     #unconfirmed = null;
 
@@ -137,6 +143,7 @@ class Storage {
         );
         const [credentials, settings, sessions] = documents;
         this.#adopt(flows);
+        this.#credentials = { ofFlows: credentials.text, stored: credentials.text };
         this.#copy.keep("credentials", credentials.text);
         this.#copy.keep("settings", settings.text);
         this.#fetched = {
@@ -155,6 +162,8 @@ class Storage {
         const { revision, ...documents } = copy;
         this.#revision = revision;
         this.#fetched = documents;
+        const credentials = JSON.stringify(documents.credentials);
+        this.#credentials = { ofFlows: credentials, stored: credentials };
         this.#log.warn(
             `[flowstead] Started from the copy on disk (revision ${revision}), because of the portal: ` +
                 `${error.message}. A deploy fails until the portal answers.`,
@@ -192,6 +201,7 @@ class Storage {
         }
         const credentials = await this.#get("/credentials");
         this.#unsavedCredentials = null;
+        this.#credentials = { ofFlows: credentials.text, stored: credentials.text };
         this.#copy.keep("credentials", credentials.text);
         return credentials.value;
     }
@@ -242,10 +252,31 @@ class Storage {
         if (this.#unsavedCredentials === null) {
             return;
         }
-        const text = this.#unsavedCredentials;
-        await this.#save("/credentials", text, { "If-Match": `"${this.#revision}"` });
+        await this.#storeCredentials(this.#unsavedCredentials);
         this.#unsavedCredentials = null;
+    }
+
+    async #storeCredentials(text) {
+        await this.#save("/credentials", text, { "If-Match": `"${this.#revision}"` });
+        this.#credentials.stored = text;
         await this.#copy.keep("credentials", text);
+    }
+
+    /**
+     * Flows that are refused leave the older ones behind, which need their own credentials at the next
+     * start. The new ones go with the next deploy.
+     */
+    async #takeCredentialsBack() {
+        const { ofFlows, stored } = this.#credentials;
+        if (ofFlows === stored) {
+            return;
+        }
+        this.#unsavedCredentials = stored;
+        try {
+            await this.#storeCredentials(ofFlows);
+        } catch (error) {
+            this.#log.warn(`[flowstead] The credentials of the stored flows were not restored: ${error.message}`);
+        }
     }
 
     async #sendFlows(save) {
@@ -254,14 +285,16 @@ class Storage {
             headers["Flowstead-Author"] = encodeURIComponent(save.author);
         }
         this.#unconfirmed = save;
-        const { value } = await this.#save("/flows", save.text, headers).catch((error) => {
+        const { value } = await this.#save("/flows", save.text, headers).catch(async (error) => {
             if (error.cause?.definite) {
                 this.#unconfirmed = null;
+                await this.#takeCredentialsBack();
             }
             throw error;
         });
         this.#unconfirmed = null;
         this.#revision = value.revision;
+        this.#credentials.ofFlows = this.#credentials.stored;
         // Awaited: a restart that follows at once must find these flows in the copy.
         await this.#copy.keep("flows", save.text, this.#revision);
     }
@@ -302,7 +335,12 @@ class Storage {
     }
 
     async saveLibraryEntry(type, path, meta, body) {
-        await this.#save(libraryPath(type), JSON.stringify({ path, meta, body }));
+        try {
+            await this.#save(libraryPath(type), JSON.stringify({ path, meta, body }));
+        } catch (error) {
+            // The one code with which Node-RED leaves the sentence in its answer.
+            throw editorError(error.message, "forbidden", error);
+        }
     }
 
     #get(path) {

@@ -4,7 +4,8 @@
  * The portal's side of the contract in memory, able to fail on command.
  *
  * `fail` is asked before each request: "hang" never answers, "refuse" closes the connection,
- * "lose" does the work and closes the connection, a number is an answer with that status.
+ * "lose" does the work and closes the connection, a number is an answer with that status, and a list is
+ * an error: [status, detail, code].
  */
 
 const { createHash, randomUUID } = require("node:crypto");
@@ -66,7 +67,11 @@ class PortalDouble {
             request.socket.destroy();
             return;
         }
-        const answer = typeof failure === "number" ? [failure, "it failed on command", "on_command"] : this.answer(call);
+        const answer = Array.isArray(failure)
+            ? failure
+            : typeof failure === "number"
+              ? [failure, "it failed on command", "on_command"]
+              : this.answer(call);
         if (failure === "lose") {
             request.socket.destroy();
             return;

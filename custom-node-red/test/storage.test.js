@@ -39,7 +39,7 @@ test("a running instance and its stored documents", async (t) => {
     });
 
     await t.test("a deploy fails within seconds when the portal fails, and succeeds when it is back", async () => {
-        portal.fail = ({ path }) => (path.endsWith("/flows") ? 500 : null);
+        portal.fail = ({ path }) => (path.endsWith("/flows") ? "refuse" : null);
         const began = performance.now();
         const response = await editor.deploy(flow("fifth"));
         assert.equal(response.status, 400);
@@ -65,6 +65,40 @@ test("a running instance and its stored documents", async (t) => {
         assert.deepEqual(await response.json(), { code: "on_command", message: "it failed on command" });
         assert.equal(portal.requests.slice(before).filter(({ path }) => path.endsWith("/flows")).length, 1);
         portal.fail = () => null;
+    });
+
+    await t.test("a full disk is tried again a few times, then told in the portal's own words", async () => {
+        const sentence = "The disk that holds the database is full. Tell the operator.";
+        portal.fail = ({ method }) => (method === "POST" ? [503, sentence, "unavailable"] : null);
+        const before = portal.requests.length;
+        const response = await editor.deploy(flow("eighth"));
+        assert.equal(response.status, 400);
+        assert.deepEqual(await response.json(), { code: "unavailable", message: `Not saved: ${sentence}` });
+        const saves = portal.requests.slice(before).filter(({ path }) => path.endsWith("/flows"));
+        assert.ok(saves.length > 1 && saves.length < 6);
+        portal.fail = () => null;
+        assert.equal((await editor.deploy(flow("eighth"))).status, 204);
+    });
+
+    await t.test("a deploy that is refused leaves the stored flows with their own credentials", async () => {
+        assert.equal((await editor.deploy([...flow("small"), broker("b0", "first")])).status, 204);
+        const before = portal.documents.credentials;
+        const full = [413, "The storage for this instance is full.", "storage_full"];
+        portal.fail = ({ method, path }) => (method === "POST" && path.endsWith("/flows") ? full : null);
+        const response = await editor.deploy([...flow("large"), broker("b0", "second")]);
+        assert.deepEqual(await response.json(), { code: "storage_full", message: full[1] });
+        assert.equal(portal.documents.credentials, before);
+        portal.fail = () => null;
+        assert.equal((await editor.deploy(flow("without"))).status, 204);
+        assert.notEqual(portal.documents.credentials, before);
+    });
+
+    await t.test("half of a surrogate pair is stored as the editor sent it, and comes back", async () => {
+        const cut = flow("cut \ud83d off");
+        assert.equal((await editor.deploy(cut)).status, 204);
+        assert.ok(portal.flows.text.includes("cut \\ud83d off"));
+        assert.equal((await editor.restartFlows()).status, 204);
+        assert.deepEqual(await editor.flows(), cut);
     });
 
     await t.test("credentials are stored encrypted, and none of the secrets reaches the log", async () => {
@@ -138,6 +172,18 @@ test("library entries", async (t) => {
         await put("functions", "same", { text: "return msg;", outputs: 1 });
         assert.deepEqual(await (await get("flows", "same")).json(), [{ id: "a" }]);
         assert.equal(await (await get("functions", "same")).text(), "return msg;");
+    });
+
+    await t.test("a refused save is told in the portal's own words", async () => {
+        const full = [413, "The storage for this instance is full.", "storage_full"];
+        instance.portal.fail = ({ method }) => (method === "POST" ? full : null);
+        const response = await put("functions", "large", { text: "return msg;" });
+        assert.equal((await response.json()).message, full[1]);
+        const away = [503, "The database is not available at the moment.", "unavailable"];
+        instance.portal.fail = ({ method }) => (method === "POST" ? away : null);
+        assert.equal((await (await put("functions", "large", { text: "1" })).json()).message, `Not saved: ${away[1]}`);
+        instance.portal.fail = () => null;
+        assert.equal((await get("functions", "large")).status, 404);
     });
 
     await t.test("/foo lists nothing of /foobar", async () => {
