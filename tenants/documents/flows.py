@@ -2,6 +2,7 @@
 
 import hashlib
 import unicodedata
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC
 from uuid import UUID
@@ -55,7 +56,7 @@ def save_flows(instance_id: UUID, body: bytes, *, expected: int | None, author: 
         head = store.get("flows")
         current = head.revision if head else 0
         if head is not None and head.digest == digest and expected in (None, current, current - 1):
-            _keep_credentials(store, current)
+            _keep_credentials(store, current, store.put)
             make_room(store)
             return current
         if expected is not None:
@@ -77,9 +78,9 @@ def _append(
     at = timezone.now().astimezone(UTC).isoformat(timespec="milliseconds")
     entry = Revision(number, author[:MAX_NAME], at, kind, len(body), origin=origin)
     kept, dropped = _prune([entry, *revisions_in(head)])
-    store.put(f"flows:{number}", body)
-    _keep_credentials(store, number)
-    store.put("flows", body_of(kept), revision=number, digest=digest)
+    store.add(f"flows:{number}", body)
+    _keep_credentials(store, number, store.add)
+    store.put("flows", body_of(kept), instead_of=head, revision=number, digest=digest)
     if dropped:
         store.delete(documents_of(dropped))
     make_room(store)
@@ -93,11 +94,11 @@ def _prune(revisions: list[Revision]) -> tuple[list[Revision], list[Revision]]:
     return [revision for revision in revisions if revision not in old], old
 
 
-def _keep_credentials(store: Store, number: int) -> None:
+def _keep_credentials(store: Store, number: int, write: Callable[[str, bytes], None]) -> None:
     """Node-RED saves the credentials just before the flows, so those stored now belong to them."""
     credentials = store.get("credentials")
     if credentials is not None:
-        store.put(f"flows:{number}:credentials", bytes(credentials.body))
+        write(f"flows:{number}:credentials", bytes(credentials.body))
 
 
 def snapshot(instance_id: UUID, name: str) -> Revision:

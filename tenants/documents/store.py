@@ -48,14 +48,22 @@ class Store:
     def get(self, name: str) -> Document | None:
         return read(self.instance_id, name)
 
-    def put(self, name: str, body: bytes, **fields: Any) -> None:
+    def add(self, name: str, body: bytes, **fields: Any) -> None:
+        """Store a document that is not there yet."""
+        Document.objects.create(pk=f"{self.instance_id}:{name}", body=body, **fields)
+        self.used += len(body)
+
+    def put(self, name: str, body: bytes, *, instead_of: Document | None = None, **fields: Any) -> None:
+        """Store a document in place of an older one, where there is one. One that was read need not be
+        asked for its size."""
         row = Document.objects.filter(pk=f"{self.instance_id}:{name}")
-        size = row.values_list(Length("body"), flat=True).first()
+        known = len(instead_of.body) if instead_of is not None else None
+        size = row.values_list(Length("body"), flat=True).first() if known is None else known
         if size is None:
-            Document.objects.create(pk=f"{self.instance_id}:{name}", body=body, **fields)
+            self.add(name, body, **fields)
         else:
             row.update(body=body, updated_at=timezone.now(), **fields)
-        self.used += len(body) - (size or 0)
+            self.used += len(body) - size
 
     def sizes(self, names: Iterable[str]) -> dict[str, int]:
         """The stored bytes of those of the documents that exist."""
