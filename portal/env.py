@@ -204,7 +204,7 @@ DOCUMENT_MAX_BYTES = _number("DOCUMENT_MAX_BYTES", 10 * 2**20, low=1024, high=15
 
 INSTANCE_MAX_BYTES = _number("INSTANCE_MAX_BYTES", 256 * 2**20, low=2**20, high=2**50)
 """Bytes that an instance may store in all: flows with their history, credentials, settings, sessions and
-library, as they lie in the database. Snapshots and library may take three quarters of it. With 24 times
+library, as they lie in the database. Snapshots and library may take three quarters of it. With 25 times
 DOCUMENT_MAX_BYTES or more, a deploy always finds room. Default 256 MiB."""
 
 LIBRARY_MAX_TYPES = _number("LIBRARY_MAX_TYPES", 20, low=1, high=1000)

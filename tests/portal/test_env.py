@@ -36,6 +36,8 @@ def run(**settings: str) -> subprocess.CompletedProcess[str]:
         ({"DEBUG": "perhaps"}, "DEBUG must be true or false"),
         ({"SECRET_KEY": ""}, "SECRET_KEY is not set"),
         ({"FLOW_REVISIONS": "-1"}, "FLOW_REVISIONS must be a whole number"),
+        ({"INSTANCE_MAX_BYTES": "256 MiB"}, "INSTANCE_MAX_BYTES must be a whole number from 1048576 to"),
+        ({"LIBRARY_MAX_INDEX_BYTES": "0"}, "LIBRARY_MAX_INDEX_BYTES must be a whole number from 1024"),
         ({"REGISTRY_URL": "registry.example.com"}, "REGISTRY_URL must be an address"),
         ({"REGISTRY_UPLINK": "yarn"}, "REGISTRY_UPLINK must be an address"),
         ({"REGISTRY_REFRESH_SECONDS": "0"}, "REGISTRY_REFRESH_SECONDS must be a whole number"),
@@ -106,6 +108,14 @@ def test_a_value_can_stand_in_a_file(tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("y" * 60)
     assert told("len(env.SECRET_KEY)", SECRET_KEY_FILE=str(secret), SECRET_KEY="") == "60"
+
+
+def test_a_deploy_finds_room_in_every_instance_by_default():
+    """Flows, their credentials twice, settings and sessions, three of them encrypted: a third longer."""
+    largest = "env.DOCUMENT_MAX_BYTES * (2 + 3 * 4 / 3)"
+    assert told(f"env.INSTANCE_MAX_BYTES / 4 >= {largest}") == "True"
+    limits = "env.LIBRARY_MAX_TYPES, env.LIBRARY_MAX_META_BYTES, env.LIBRARY_MAX_INDEX_BYTES"
+    assert told(limits, LIBRARY_MAX_TYPES="3") == "3 16384 1048576"
 
 
 def test_networks_are_brought_into_one_form():
