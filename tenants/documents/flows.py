@@ -11,7 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from tenants.documents.history import Revision, body_of, documents_of, revisions_in
-from tenants.documents.json_text import ARRAY, decoded
+from tenants.documents.json_text import check_array
 from tenants.documents.objects import check_current
 from tenants.documents.room import make_room
 from tenants.documents.store import Document, Store, read, writing
@@ -50,7 +50,7 @@ def save_flows(instance_id: UUID, body: bytes, *, expected: int | None, author: 
     nothing is changed and ``StaleRevision`` is raised. A save that is repeated because its answer
     was lost gets that answer again.
     """
-    decoded(body, ARRAY, "flows")
+    check_array(body, "flows")
     digest = hashlib.sha256(body).hexdigest()
     with writing(instance_id) as store:
         head = store.get("flows")

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from tenants.documents.json_text import OBJECT, decoded
+from tenants.documents.json_text import check_object
 from tenants.documents.room import make_room
 from tenants.documents.store import read, writing
 from tenants.encryption import decrypt, encrypt
@@ -26,7 +26,7 @@ def load(instance_id: UUID, kind: str) -> bytes:
 def save(instance_id: UUID, kind: str, body: bytes, *, expected: int | None = None) -> None:
     """``expected`` is the revision of the flows that the document belongs to: Node-RED saves the
     credentials of a deploy just before its flows, and a stale deploy must not change them either."""
-    decoded(body, OBJECT, kind)
+    check_object(body, kind)
     stored = encrypt(body) if kind in ENCRYPTED else body
     with writing(instance_id) as store:
         if expected is not None:

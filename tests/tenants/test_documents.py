@@ -1,5 +1,6 @@
 import json
 import threading
+import tracemalloc
 import uuid
 
 import pytest
@@ -170,6 +171,24 @@ def test_the_library_has_its_limits(settings):
         documents.save_library(ONE, "flows", "/", {}, "3")
     with pytest.raises(NothingStored):
         documents.load_library(ONE, "flows", "nothing")
+
+
+@pytest.mark.parametrize("kind", ["flows", "settings", "library"])
+def test_a_hostile_document_is_not_built_in_memory(kind):
+    array = b"[" + b"[]," * 500_000 + b"[]]"
+    tracemalloc.start()
+    try:
+        if kind == "flows":
+            documents.save_flows(ONE, array, expected=0)
+        elif kind == "settings":
+            documents.save(ONE, "settings", b'{"a":%b}' % array)
+        else:
+            with pytest.raises(InvalidDocument):
+                documents.entry_from(b'{"path":"a","body":"","meta":%b,"meta":{}}' % array)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * len(array)
 
 
 # --- Half of a surrogate pair, as JSON.stringify writes it ----------------------------------------
