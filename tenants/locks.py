@@ -9,8 +9,13 @@ from typing import IO
 from django.conf import settings
 from django.db import OperationalError, connection
 
+STUCK_WAIT_SECONDS = 0.2
+
 # flock knows no time limit, so a thread of its own waits in it.
 _waiting_room = ThreadPoolExecutor(max_workers=1, thread_name_prefix="turn")
+# Whether the database failed this process's last writer. Then one writer at a time goes on trying, and the
+# others are refused quickly: a queue of them would outlast the patience of those who asked.
+_is_stuck = False
 
 
 class NoTurn(OperationalError):
@@ -25,19 +30,24 @@ def turn() -> Iterator[None]:
     seconds; a file lock wakes the next one when it is free. Inside a transaction there is no turn to wait
     for: a writer that holds the database would wait for one that waits for the database.
     """
+    global _is_stuck
     if connection.vendor != "sqlite" or connection.in_atomic_block:
         yield
         return
-    with _locked(f"{connection.settings_dict['NAME']}.turn"):
-        yield
+    failed = False
+    try:
+        with _locked(f"{connection.settings_dict['NAME']}.turn"):
+            yield
+    except OperationalError:
+        failed = True
+        raise
+    finally:
+        _is_stuck = failed
 
 
 def _locked(path: str) -> IO[str]:
     """The file, locked until it is closed. Without contention no other thread takes part."""
-    try:
-        file = open(path, "a")  # noqa: PTH123, SIM115
-    except OSError as error:
-        raise NoTurn(f"The lock file of the database cannot be opened: {error.strerror}") from error
+    file = _open(path)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -45,16 +55,24 @@ def _locked(path: str) -> IO[str]:
     else:
         return file
     waiting = _waiting_room.submit(_wait, path)
+    seconds = STUCK_WAIT_SECONDS if _is_stuck else settings.DATABASE_WAIT_SECONDS
     try:
-        return waiting.result(settings.DATABASE_WAIT_SECONDS)
+        return waiting.result(seconds)
     except TimeoutError:
         if not waiting.cancel():
             waiting.add_done_callback(_give_back)
-        raise NoTurn(f"No turn to write within {settings.DATABASE_WAIT_SECONDS} s") from None
+        raise NoTurn(f"No turn to write within {seconds} s") from None
+
+
+def _open(path: str) -> IO[str]:
+    try:
+        return open(path, "a")  # noqa: PTH123
+    except OSError as error:
+        raise NoTurn(f"The lock file of the database cannot be opened: {error.strerror}") from error
 
 
 def _wait(path: str) -> IO[str]:
-    file = open(path, "a")  # noqa: PTH123, SIM115
+    file = _open(path)
     fcntl.flock(file, fcntl.LOCK_EX)
     return file
 

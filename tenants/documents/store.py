@@ -96,8 +96,11 @@ class Store:
 
 @contextmanager
 def writing(instance_id: UUID) -> Iterator[Store]:
-    """A transaction on the documents of one instance. Waits ``DATABASE_WAIT_SECONDS`` at most for its turn
-    and as long again for the database, then raises ``OperationalError``."""
+    """Open a transaction on the documents of one instance.
+
+    It waits for its turn, then for the database, each for ``DATABASE_WAIT_SECONDS`` at most. Raises
+    ``OperationalError`` when that is over.
+    """
     with turn(), transaction.atomic():
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:

@@ -71,7 +71,7 @@ def seconds_of_saves(storage: Storage, go_on: Callable[[], bool]) -> list[float]
     return seconds
 
 
-def test_a_library_with_huge_notes_is_refused_and_holds_up_nobody(
+def test_a_library_with_huge_notes_is_refused_and_delays_no_other_instance(
     hostile: Storage, neighbour: Storage
 ) -> None:
     numbers = iter(range(20))

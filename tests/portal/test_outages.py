@@ -153,6 +153,10 @@ def test_many_that_wait_for_their_turn_all_get_one_or_an_answer(instance):
         for thread in threads[:4]:
             thread.join()
         assert outcomes == ["no turn"] * 4
+        began = time.monotonic()
+        with pytest.raises(OperationalError):
+            documents.save(instance.pk, "settings", b"{}")
+        assert time.monotonic() - began < 0.8  # of the second that the first ones have waited
         for thread in threads[4:]:
             thread.start()
     for thread in threads[4:]:
