@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from deploy.local import configuration
@@ -44,14 +45,17 @@ class Port:
             URL=f"{scheme}://portal.{domain}:{self.port}",
             LOCAL_WEB_PROCESSES=2,
             TRUSTED_PROXIES=trusted,
+            STATIC_ROOT=home / "static files",
         )
         self.layout = Layout(home, home, home, home, home, home)
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self) -> None:
-        self.layout.web_sockets.mkdir()
+    def start(self, health_timeout: str = "5s") -> None:
+        self.layout.web_sockets.mkdir(exist_ok=True)
         file = self.layout.run / "Caddyfile"
-        file.write_text(configuration.caddyfile(self.layout, self.env))
+        text = configuration.caddyfile(self.layout, self.env)
+        assert "health_timeout 5s" in text
+        file.write_text(text.replace("health_timeout 5s", f"health_timeout {health_timeout}"))
         run = [str(self.layout.caddy), "run", "--adapter", "caddyfile", "--config", str(file)]
         self.processes.append(subprocess.Popen(run, stderr=subprocess.DEVNULL))
         wait_for(("127.0.0.1", self.port))
@@ -67,6 +71,14 @@ class Port:
         for process in self.processes:
             process.terminate()
             process.wait(10)
+
+    def send(self, host: str, request: bytes, *, finished: bool = False) -> bytes:
+        """The answer to ``request`` as it stands, with ``HOST`` filled in; ``finished``: nothing follows."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+            connection.sendall(request.replace(b"HOST", f"{host}:{self.port}".encode()))
+            if finished:
+                connection.shutdown(socket.SHUT_WR)
+            return connection.recv(65536)
 
     def ask(
         self, host: str, path: str = "/", method: str = "GET", *, source: str = "", **headers: str
@@ -276,3 +288,91 @@ def test_the_page_for_an_instance_that_is_not_there_is_told_the_client_too(behin
     given = {"Accept": "text/html", "X-Forwarded-For": "9.9.9.9, 203.0.113.7", "X-Forwarded-Proto": "http"}
     said = port.ask(f"beta.{port.domain}:{port.port}", source=PROXY, **given)[2]["headers"]
     assert (said["x-forwarded-for"], said["x-forwarded-proto"]) == ("203.0.113.7", "http")
+
+
+BROKEN = {
+    "chunk size": (b"Transfer-Encoding: chunked", b"zzzz\r\nabc"),
+    "no chunk size": (b"Transfer-Encoding: chunked", b"\r\nabc"),
+    "endless chunk size": (b"Transfer-Encoding: chunked", b"f" * 20 + b"\r\nabc"),
+    "long chunk extension": (b"Transfer-Encoding: chunked", b"3;" + b"a" * 9000 + b"\r\nabc"),
+    "chunk end": (b"Transfer-Encoding: chunked", b"3\r\nabcdef\r\n0\r\n\r\n"),
+    "trailer": (b"Transfer-Encoding: chunked", b"3\r\nabc\r\n0\r\nno trailer\r\n\r\n"),
+    "long trailer": (b"Transfer-Encoding: chunked", b"0\r\nA: " + b"a" * 9000 + b"\r\n\r\n"),
+    "short trailer": (b"Transfer-Encoding: chunked", b"0\r\nA: "),
+    "short chunk": (b"Transfer-Encoding: chunked", b"30\r\nabc"),
+    "short length": (b"Content-Length: 30", b"abc"),
+}
+
+
+@pytest.mark.parametrize("method", [b"POST", b"GET"])
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_body_is_the_clients_fault_and_tried_once(port: Port, broken: str, method: bytes) -> None:
+    if not port.layout.registry_socket.exists():
+        port.serve(port.layout.registry_socket, "registry")
+    header, body = BROKEN[broken]
+    for host, path in (
+        (f"portal.{port.domain}", b"/update"),
+        ("localhost", b"/update"),
+        ("localhost", b"/registry/package"),
+        (f"registry.{port.domain}", b"/package"),
+        (f"alpha.{port.domain}", b"/hook"),
+    ):
+        request = method + b" " + path + b" HTTP/1.1\r\nHost: HOST\r\nAccept: text/html\r\n" + header
+        began = time.monotonic()
+        answer = port.send(host, request + b"\r\n\r\n" + body, finished=broken.startswith("short"))
+        assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 499")), (host, answer)
+        assert time.monotonic() - began < 5, f"{host}: it was tried again and again"
+
+
+def test_the_page_about_an_instance_takes_no_body(port: Port) -> None:
+    request = (
+        b"GET / HTTP/1.1\r\nHost: HOST\r\nAccept: text/html\r\nTransfer-Encoding: chunked\r\n\r\nzzzz\r\n"
+    )
+    answer = port.send(f"beta.{port.domain}", request)
+    assert answer.startswith(b"HTTP/1.1 404")  # the stand-in's status for that page
+
+
+def test_a_body_over_the_limit_is_refused(port: Port) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = b"%x\r\n" % (17 * 2**20) + bytes(17 * 2**20)
+    answer = port.send("localhost", head + chunks)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert answer.endswith(b'"code": "document_too_large"}')
+
+
+def test_a_process_that_is_silent_gets_no_more_requests(short: Path) -> None:
+    """It listens and never answers, as a stopped one does: half the requests would go there."""
+    port = Port("localhost", short)
+    port.layout.web_sockets.mkdir()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(port.layout.web_sockets / "0.sock"))
+        silent.listen(2048)
+        port.start(health_timeout="1s")
+        try:
+            in_a_row, deadline = 0, time.monotonic() + 60
+            while in_a_row < 30:
+                assert time.monotonic() < deadline, "it is still asked"
+                in_a_row = in_a_row + 1 if is_answered(port) else 0
+        finally:
+            port.stop()
+
+
+def is_answered(port: Port) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port.port}/healthz", timeout=2).status_code == 200
+    except httpx.TimeoutException:
+        return False
+
+
+def test_static_files_come_from_the_disk(port: Port) -> None:
+    folder = Path(port.env.STATIC_ROOT)
+    folder.mkdir(exist_ok=True)
+    (folder / "site.0123456789ab.css").write_text("a {}")
+    (folder / "site.css").write_text("a {}")
+    for host in (f"portal.{port.domain}:{port.port}", f"localhost:{port.port}"):
+        status, said, text = port.ask(host, "/static/site.0123456789ab.css")
+        assert (status, text) == (200, "a {}")
+        assert "immutable" in said["cache-control"]
+        assert said["x-content-type-options"] == "nosniff"
+        assert "immutable" not in port.ask(host, "/static/site.css")[1]["cache-control"]
+        assert port.ask(host, "/static/")[0] == 404

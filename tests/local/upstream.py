@@ -9,6 +9,9 @@ from socketserver import ThreadingMixIn, UnixStreamServer
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if not self.has_whole_body():
+            self.close_connection = True
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = json.dumps({"by": sys.argv[2], "path": self.path, "headers": headers}).encode()
         self.send_response(404 if self.path == "/-/instance-unavailable" else 200)
@@ -17,6 +20,16 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     do_POST = do_GET
+
+    def has_whole_body(self) -> bool:
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            length = int(self.headers.get("Content-Length", 0))
+            return len(self.rfile.read(length)) == length
+        while line := self.rfile.readline():
+            if not line.strip():  # after the last chunk
+                return True
+            self.rfile.read(int(line, 16) and int(line, 16) + 2)
+        return False
 
     def log_message(self, format: str, *args: object) -> None:
         """Nobody reads it."""
