@@ -23,6 +23,7 @@ PARTS = {
     "registry (Verdaccio)": "verdaccio",
     "supervisord": "supervisor.supervisord",
     "Caddy": "caddy run",
+    "watchdog": "deploy.local.watchdog",
     "launcher": "deploy.local.launch",
 }
 PYTHON_PARTS = ("web processes", "reconciler", "supervisord")

@@ -230,6 +230,10 @@ class Supervisor:
         self.remove(first, within=ANSWER_SECONDS)
         self._call("stopAllProcesses", False)
 
+    def kill(self, group: str, name: str) -> None:
+        """Send SIGKILL, which ends a stopped process too; supervisord starts it again."""
+        self._call("signalProcess", f"{group}:{name}", "KILL")
+
     def log_tail(self) -> str:
         """The end of supervisord's own log, empty where it keeps none."""
         try:
