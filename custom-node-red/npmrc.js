@@ -31,7 +31,16 @@ function npmrcText({ url, token, scopes, forAll }) {
     return `${lines.join("\n")}\n`;
 }
 
+/** A file that is right already stays: on a full disk another could not be written. */
+function isRight(file, text) {
+    const found = fs.lstatSync(file, { throwIfNoEntry: false });
+    return found?.isFile() && (found.mode & 0o777) === 0o600 && fs.readFileSync(file, "utf8") === text;
+}
+
 function replace(file, text) {
+    if (isRight(file, text)) {
+        return;
+    }
     const temporary = `${file}.new`;
     fs.rmSync(temporary, { force: true });
     fs.writeFileSync(temporary, text, { mode: 0o600, flag: "wx", flush: true });

@@ -11,6 +11,7 @@ import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from uuid import UUID
@@ -178,11 +179,15 @@ class Reconciler:
     def run(self, stop: threading.Event) -> None:
         """Reconcile until ``stop`` is set; then finish the work at hand and release the lease."""
         while not stop.is_set():
-            if self._hold_lease():
-                self._be_active(stop)
-            else:
-                stop.wait(min(2.0, settings.RECONCILER_LEASE_SECONDS / 3))
-        Lease.objects.release(LEASE, self.holder)
+            try:
+                if self._hold_lease():
+                    self._be_active(stop)
+            except DatabaseError:
+                log.exception("The database did not answer")
+                close_old_connections()
+            stop.wait(min(2.0, settings.RECONCILER_LEASE_SECONDS / 3))
+        with suppress(DatabaseError):  # it runs out by itself
+            Lease.objects.release(LEASE, self.holder)
         connection.close()
 
     def _hold_lease(self) -> bool:
@@ -238,12 +243,15 @@ class Reconciler:
 
     def _until_next_due(self) -> float:
         """Seconds to sleep: until the next row is due, at most ``POLL_SECONDS``."""
-        next_due = (
-            Instance.objects.filter(due_at__gt=timezone.now())
-            .order_by("due_at")
-            .values_list("due_at", flat=True)
-            .first()
-        )
+        try:
+            next_due = (
+                Instance.objects.filter(due_at__gt=timezone.now())
+                .order_by("due_at")
+                .values_list("due_at", flat=True)
+                .first()
+            )
+        except DatabaseError:
+            return POLL_SECONDS
         if next_due is None:
             return POLL_SECONDS
         return min(POLL_SECONDS, max(0.02, (next_due - timezone.now()).total_seconds()))

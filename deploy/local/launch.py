@@ -6,6 +6,7 @@ reconciler, Caddy and the instances. It holds the data folder, so there is never
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -17,9 +18,10 @@ from types import ModuleType
 
 from django.core.exceptions import ImproperlyConfigured
 
-from deploy.local import configuration, keys, preflight
+from deploy.local import configuration, keys, modes, preflight
 from deploy.local.isolation import Isolation, isolation
-from deploy.local.layout import CannotStart, Layout, is_root, make_folder, write_private
+from deploy.local.layout import HERE, CannotStart, Layout, is_root, make_folder, write_private
+from deploy.local.progress import progress, say
 from deploy.local.ready import portal_answers, registry_answers
 from tenants.provisioning.driver import DriverError
 from tenants.provisioning.processes import survivors
@@ -27,9 +29,14 @@ from tenants.provisioning.processes.folders import sweep
 from tenants.provisioning.processes.supervisor import ProgramFolder, Supervisor
 
 STOP_SECONDS = 15.0
-READY_SECONDS = 120.0
+READY_SECONDS = 300.0
 REGISTRY_SECONDS = 30.0
-QUICK_ENDS = 5  # of supervisord, each within a second of its start, and we give up
+STARTS = 6  # of supervisord, before the portal has answered for the first time
+CHECK_SECONDS = 0.5
+PAUSE_SECONDS = 0.5  # before supervisord is started again; doubled while it ends within STEADY_SECONDS
+LONGEST_PAUSE_SECONDS = 10.0
+STEADY_SECONDS = 30.0
+SLOW_SECONDS = 3.0  # a start that is quicker than this says nothing of its steps
 NO_WALL = (
     "Instances run as processes of this machine. Flows can run any code, so there is no wall between\n"
     "tenants: let only people in who trust each other."
@@ -49,12 +56,19 @@ def main() -> int:
         from portal import env
 
         Launcher(env, stop).run()
-    except (ImproperlyConfigured, CannotStart) as error:
+    except (ImproperlyConfigured, CannotStart, OSError) as error:
         if stop.is_set():
             return 0
-        print(f"Flowstead cannot start: {error}", file=sys.stderr, flush=True)
+        say(f"Flowstead cannot start: {_sentence(error)}", problem=True)
         return 1
     return 0
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}."
+    return str(error)
 
 
 class Launcher:
@@ -84,9 +98,16 @@ class Launcher:
         held = [preflight.claim(layout.data), preflight.claim(layout.run)]
         try:
             survivors.end(layout.run)  # of a launcher that was ended by kill -9
+            preflight.check_room(layout)
             preflight.check_port(self._env.PORT)
-            self._prepare()
-            self._watch_over(self._way())
+            modes.tighten(layout)
+            # an instance that runs out of memory would leave its whole memory as a file
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            with progress("[5/5] Starting", after=SLOW_SECONDS):
+                self._prepare()
+                way = self._way()
+                self._come_up(way)
+            self._keep_up(way)
         finally:
             self._end()
             for descriptor in held:
@@ -158,22 +179,43 @@ class Launcher:
 
     # --- Running ----------------------------------------------------------------------------------
 
-    def _watch_over(self, way: Isolation) -> None:
-        quick_ends, announced, began = 0, False, time.monotonic()
+    def _come_up(self, way: Isolation) -> None:
+        """Start everything and wait until the portal answers. Raises ``CannotStart`` where it does not."""
+        starts, began = 0, time.monotonic()
         while not self._stop.is_set():
-            if self._supervisord is None or self._supervisord.poll() is not None:
-                quick_ends = quick_ends + 1 if self._supervisord else 0
+            if self._is_down():
+                starts += 1
                 self._start(way)
-            if not announced and self._is_ready(time.monotonic() - began):
-                announced, quick_ends = True, 0
-                print(NO_WALL)
+            waited = time.monotonic() - began
+            if self._is_ready(waited):
+                say(NO_WALL)
                 if not self._env.SENDS_MAIL:
-                    print(NO_MAIL)
-                print(f"Flowstead is ready at {self._env.URL}", flush=True)
-            late = not announced and time.monotonic() - began > READY_SECONDS
-            if late or quick_ends > QUICK_ENDS:
+                    say(NO_MAIL)
+                say(f"Flowstead is ready at {self._env.URL}")
+                return
+            if waited > READY_SECONDS or starts > STARTS:
                 raise CannotStart(f"the portal does not come up; the logs in {self._layout.logs} say why.")
-            self._stop.wait(0.5 if announced else 0.05)
+            self._stop.wait(0.05)
+
+    def _keep_up(self, way: Isolation) -> None:
+        """Start the process manager again whenever it ends, and never give up: people rely on it now."""
+        pause, started = PAUSE_SECONDS, time.monotonic()
+        while not self._stop.wait(CHECK_SECONDS):
+            if not self._is_down():
+                continue
+            is_steady = time.monotonic() - started > STEADY_SECONDS
+            pause = PAUSE_SECONDS if is_steady else min(2 * pause, LONGEST_PAUSE_SECONDS)
+            say(f"The process manager ended; it is started again in {pause:.0f} s.", problem=True)
+            if self._stop.wait(pause):
+                return
+            started = time.monotonic()
+            try:
+                self._start(way)
+            except OSError as error:
+                say(f"The process manager cannot be started: {_sentence(error)}", problem=True)
+
+    def _is_down(self) -> bool:
+        return self._supervisord is None or self._supervisord.poll() is not None
 
     def _is_ready(self, waited: float) -> bool:
         """The portal answers, and the registry; without that one the rest is of use all the same."""
@@ -183,39 +225,27 @@ class Launcher:
             return True
         if waited < REGISTRY_SECONDS:
             return False
-        print(
-            f"The npm registry does not answer: {self._layout.logs / 'registry.log'} says why.",
-            file=sys.stderr,
-        )
+        say(f"The npm registry does not answer: {self._layout.logs / 'registry.log'} says why.", problem=True)
         return True
 
     def _start(self, way: Isolation) -> None:
         """Start supervisord; where an earlier one was killed, after ending what it left."""
         layout = self._layout
         if self._supervisord is not None:
-            print("The process manager ended; it is started again.", file=sys.stderr, flush=True)
             survivors.end(layout.run)
         ProgramFolder(layout.programs).quarantine()
         layout.supervisor_socket.unlink(missing_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "supervisor.supervisord",
-            "-n",
-            "-c",
-            str(layout.run / "supervisord.conf"),
-        ]
-        with (layout.logs / "supervisord.out").open("wb") as output:
-            self._supervisord = subprocess.Popen(
-                [*configuration.dying_with_its_parent(), *way.prefix, *command],
-                # its children inherit this, instances included: nothing of ours
-                env={"PATH": os.defpath, survivors.RUN_MARKER: str(layout.run)},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is ours to hear
-            )
+        command = [sys.executable, "-I", str(HERE / "with_lasting_logs.py"), "supervisor.supervisord"]
+        self._supervisord = subprocess.Popen(
+            [*configuration.dying_with_its_parent(), *way.prefix, *command]
+            + ["-n", "-c", str(layout.run / "supervisord.conf")],
+            # its children inherit this, instances included: nothing of ours
+            env={"PATH": os.defpath, survivors.RUN_MARKER: str(layout.run)},
+            cwd="/",
+            # what it says is why it cannot start; its log, and its processes' output, are files of their own
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is ours to hear
+        )
 
     def _end(self) -> None:
         if self._supervisord is not None and self._supervisord.poll() is None:

@@ -29,6 +29,11 @@ class Layout:
     node_red: Path
 
     @property
+    def database(self) -> Path:
+        """The default one; ``DATABASE_URL`` may name another."""
+        return self.data / "flowstead.sqlite3"
+
+    @property
     def keys(self) -> Path:
         return self.data / "keys"
 

@@ -16,6 +16,8 @@ _PLAIN = re.compile(r"[\w ./+@,=~()-]+\Z")
 _RUN_DIR_PLAIN = re.compile(r"[\w./+@,=~-]+\Z")
 # a socket's path has at most 107 bytes (103 on macOS): /i/<name of 40>/http.sock comes after it
 _RUN_DIR_LENGTH = 50
+# a start that runs out of room half-way helps nobody
+_DATA_BYTES, _RUN_BYTES = 16 * 2**20, 2**20
 
 
 def claim(folder: Path) -> int:
@@ -69,6 +71,21 @@ def make_data_folder(layout: Layout) -> None:
             f"the folder {layout.data} cannot be written to ({error.strerror}): "
             "choose another with DATA_DIR=…."
         ) from error
+
+
+def check_room(layout: Layout) -> None:
+    """Refuse a start on a full disk, found out by writing: a quota does not show in the disk's free space."""
+    for folder, size in ((layout.data, _DATA_BYTES), (layout.run, _RUN_BYTES)):
+        probe = folder / ".room"
+        try:
+            probe.write_bytes(bytes(size))
+        except OSError as error:
+            raise CannotStart(
+                f"the disk that holds {folder} is full ({error.strerror}): make room, "
+                f"at least {size // 2**20} MiB, and start again."
+            ) from error
+        finally:
+            probe.unlink(missing_ok=True)
 
 
 def make_run_folder(layout: Layout) -> None:

@@ -6,15 +6,17 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import pytest
 
 from deploy.local import keys
 from deploy.local import launch as launching
+from deploy.local.isolation import Isolation
 from deploy.local.layout import CannotStart, Layout
 from deploy.local.preflight import check_port, claim, make_run_folder
 from portal import env
+from tests.e2e.product import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -129,3 +131,65 @@ def test_it_is_ready_with_the_registry_and_in_the_end_without(
     monkeypatch.setattr(launching, "registry_answers", lambda _: registry)
     assert launching.Launcher(env, Event())._is_ready(waited) is ready
     assert ("registry.log says why" in capsys.readouterr().err) is (ready and not registry)
+
+
+@pytest.fixture
+def launcher(short: Path, monkeypatch: pytest.MonkeyPatch) -> launching.Launcher:
+    """One whose process manager ends as soon as it is started."""
+    for setting, folder in (("DATA_DIR", "data"), ("LOCAL_RUN_DIR", "run")):
+        monkeypatch.setattr(env, setting, short / folder)
+        (short / folder).mkdir()
+    monkeypatch.setattr(launching, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(launching, "LONGEST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(launching, "CHECK_SECONDS", 0.01)
+    return launching.Launcher(env, Event())
+
+
+ENDS_AT_ONCE = ("/bin/false",)
+
+
+def test_it_gives_up_where_nothing_comes_up_at_all(launcher: launching.Launcher) -> None:
+    with pytest.raises(CannotStart, match="the portal does not come up"):
+        launcher._come_up(Isolation(launcher._layout, ENDS_AT_ONCE))
+
+
+def test_once_it_was_ready_it_never_gives_up(
+    launcher: launching.Launcher, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+
+    def has_tried(times: int) -> bool:
+        said.extend(capfd.readouterr().err.splitlines())
+        return len([line for line in said if "is started again" in line]) > times
+
+    way = Isolation(launcher._layout, ENDS_AT_ONCE)
+    thread = Thread(target=launcher._keep_up, args=(way,), daemon=True)
+    thread.start()
+    wait_for(lambda: has_tried(4 * launching.STARTS), "many starts")
+    assert thread.is_alive()
+    launcher._stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_process_manager_that_cannot_be_started_is_tried_again(
+    launcher: launching.Launcher, capfd: pytest.CaptureFixture[str]
+) -> None:
+    launcher._layout.supervisor_socket.mkdir()  # in the way
+    thread = Thread(target=launcher._keep_up, args=(Isolation(launcher._layout, ENDS_AT_ONCE),), daemon=True)
+    thread.start()
+    wait_for(lambda: "cannot be started: " in capfd.readouterr().err, "it says so")
+    assert thread.is_alive()
+    launcher._stop.set()
+    thread.join(10)
+
+
+def test_what_the_terminal_cannot_take_is_lost_and_ends_nothing() -> None:
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", "from deploy.local.progress import say\nsay('x')\nimport os\nos._exit(7)"],
+            cwd=ROOT,
+            stdout=full,
+            check=False,
+        )
+    assert ended.returncode == 7

@@ -1,0 +1,69 @@
+"""``progress.py WHAT COMMAND...``: run a command, and show that it is at work.
+
+Make calls this before anything is installed, so it needs nothing but Python's own library.
+"""
+
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
+
+HEARTBEAT_SECONDS = 10.0
+LINE_LENGTH = 100
+
+
+def say(text: str, *, problem: bool = False) -> None:
+    """Print a line at once. One that cannot be written, to a full disk for example, is lost."""
+    with suppress(OSError):
+        print(text, file=sys.stderr if problem else sys.stdout, flush=True)
+
+
+@contextmanager
+def progress(
+    what: str,
+    detail: Callable[[], str] = str,
+    *,
+    after: float = 0.0,
+    every: float = HEARTBEAT_SECONDS,
+) -> Iterator[None]:
+    """Say ``what`` is being done once it has taken ``after`` seconds, and how long it takes ``every`` so many."""
+    over, began = Event(), time.monotonic()
+
+    def report() -> None:
+        if not over.wait(after):
+            say(f"{what} …")
+        while not over.wait(every):
+            line = f"{what} … {time.monotonic() - began:.0f} s  {detail()}"
+            say(line[:LINE_LENGTH].rstrip())
+
+    thread = Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def run(what: str, command: list[str]) -> int:
+    """Run ``command``, and return its exit code. Its output is shown when it fails."""
+    said: deque[str] = deque(maxlen=500)
+    with (
+        progress(what, lambda: said[-1] if said else ""),
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+    ):
+        for line in process.stdout or ():
+            said.append(line.strip())
+    if process.returncode:
+        say("\n".join(said), problem=True)
+    return process.returncode
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(run(sys.argv[1], sys.argv[2:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

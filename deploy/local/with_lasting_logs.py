@@ -1,0 +1,64 @@
+"""``with_lasting_logs.py MODULE ARGUMENTS...``: run a supervisord whose logs cannot end it.
+
+On a full disk supervisord cannot write its own log, reports that to a stream that cannot be written
+either, and dies. Where it is a process's log that cannot be written, it closes that process's output,
+and the next line ends the process. Here what cannot be written is lost, and nothing else happens.
+"""
+
+import runpy
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from supervisor import loggers
+
+
+class LastingFileHandler(loggers.RotatingFileHandler):
+    """Write a rotated log file while that is possible, and try again with each record."""
+
+    stream = None
+
+    def __init__(self, filename: str, mode: str = "ab", maxBytes: int = 0, backupCount: int = 0) -> None:  # noqa: N803
+        loggers.Handler.__init__(self)
+        self.baseFilename = filename
+        self.maxBytes = maxBytes
+        self.backupCount = backupCount
+        self.reopen()
+
+    def reopen(self) -> None:
+        self.close()
+        try:
+            # unbuffered: what was not written must not wait to be written when the file is closed
+            self.stream = open(self.baseFilename, "ab", buffering=0)
+            self.closed = False
+        except OSError:
+            self.stream = None
+
+    def close(self) -> None:
+        if self.stream is not None:
+            super().close()
+
+    def emit(self, record: loggers.LogRecord) -> None:
+        if self.stream is None:
+            self.reopen()
+        if self.stream is None:
+            return
+        loggers.Handler.emit(self, record)
+        if self.stream.tell() >= self.maxBytes:
+            try:
+                self.doRollover()
+            except OSError:
+                # given up where it cannot be set aside: a log that only grows would fill the disk
+                self.stream = None
+                with suppress(OSError):
+                    Path(self.baseFilename).unlink()
+            self.reopen()
+
+    def handleError(self) -> None:
+        """Lose the record. Reporting it would need what has just failed."""
+
+
+if __name__ == "__main__":
+    loggers.RotatingFileHandler = LastingFileHandler
+    sys.argv = sys.argv[1:]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
