@@ -253,7 +253,8 @@ class LocalDriver:
     def _link_commands(self) -> None:
         modules = self._config.node.parent.parent / "lib" / "node_modules" / "npm" / "bin"
         targets = {"node": self._config.node, "npm": modules / "npm-cli.js", "npx": modules / "npx-cli.js"}
-        self._config.commands_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._config.commands_dir.mkdir(parents=True, exist_ok=True)
+        self._config.commands_dir.chmod(0o755)  # the umask takes rights from mkdir's mode
         for name, target in targets.items():
             link = self._config.commands_dir / name
             if not link.is_symlink() or link.readlink() != target:
