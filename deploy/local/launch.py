@@ -86,6 +86,7 @@ class Launcher:
             node_red=env.LOCAL_NODE_RED_DIR,
         )
         self._supervisord: subprocess.Popen[bytes] | None = None
+        self._step = ""
 
     def run(self) -> None:
         layout = self._layout
@@ -103,7 +104,7 @@ class Launcher:
             modes.tighten(layout)
             # an instance that runs out of memory would leave its whole memory as a file
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            with progress("[5/5] Starting", after=SLOW_SECONDS):
+            with progress("[5/5] Starting", lambda: self._step, after=SLOW_SECONDS):
                 self._prepare()
                 way = self._way()
                 self._come_up(way)
@@ -137,6 +138,7 @@ class Launcher:
         (layout.run / "programs").symlink_to(layout.programs)
 
     def _bootstrap(self) -> None:
+        self._step = "preparing the database and the pages' files"
         command = [sys.executable, str(self._layout.base / "manage.py"), "bootstrap"]
         # a session of its own: Ctrl-C waits for it, and breaks no migration off
         environment = self._environment(self._layout)
@@ -182,6 +184,7 @@ class Launcher:
     def _come_up(self, way: Isolation) -> None:
         """Start everything and wait until the portal answers. Raises ``CannotStart`` where it does not."""
         starts, began = 0, time.monotonic()
+        self._step = "waiting for the portal"
         while not self._stop.is_set():
             if self._is_down():
                 starts += 1
@@ -221,6 +224,7 @@ class Launcher:
         """The portal answers, and the registry; without that one the rest is of use all the same."""
         if not portal_answers(self._env):
             return False
+        self._step = "waiting for the npm registry"
         if registry_answers(self._env):
             return True
         if waited < REGISTRY_SECONDS:

@@ -29,15 +29,19 @@ def progress(
     after: float = 0.0,
     every: float = HEARTBEAT_SECONDS,
 ) -> Iterator[None]:
-    """Say ``what`` is being done once it has taken ``after`` seconds, and how long it takes ``every`` so many."""
+    """Say ``what`` is being done, and go on saying so for as long as it takes.
+
+    ``after`` is how many seconds it may take without a word, ``every`` how many pass between two lines.
+    """
     over, began = Event(), time.monotonic()
 
     def report() -> None:
-        if not over.wait(after):
-            say(f"{what} …")
-        while not over.wait(every):
-            line = f"{what} … {time.monotonic() - began:.0f} s  {detail()}"
-            say(line[:LINE_LENGTH].rstrip())
+        pause = after
+        while not over.wait(pause):
+            seconds = time.monotonic() - began
+            took = f"{seconds:.0f} s  " if seconds >= 1 else ""
+            say(f"{what} … {took}{detail()}"[:LINE_LENGTH].rstrip())
+            pause = every
 
     thread = Thread(target=report, daemon=True)
     thread.start()
