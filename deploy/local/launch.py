@@ -239,10 +239,10 @@ class Launcher:
             survivors.end(layout.run)
         ProgramFolder(layout.programs).quarantine()
         layout.supervisor_socket.unlink(missing_ok=True)
-        command = [sys.executable, "-I", str(HERE / "with_lasting_logs.py"), "supervisor.supervisord"]
+        supervisord = [sys.executable, "-I", str(HERE / "with_lasting_logs.py"), "supervisor.supervisord"]
+        command = [*supervisord, "-n", "-c", str(layout.run / "supervisord.conf")]
         self._supervisord = subprocess.Popen(
-            [*configuration.dying_with_its_parent(), *way.prefix, *command]
-            + ["-n", "-c", str(layout.run / "supervisord.conf")],
+            [*configuration.dying_with_its_parent(), *way.prefix, *command],
             # its children inherit this, instances included: nothing of ours
             env={"PATH": os.defpath, survivors.RUN_MARKER: str(layout.run)},
             cwd="/",

@@ -18,7 +18,7 @@ class LastingFileHandler(loggers.RotatingFileHandler):
 
     stream = None
 
-    def __init__(self, filename: str, mode: str = "ab", maxBytes: int = 0, backupCount: int = 0) -> None:  # noqa: N803
+    def __init__(self, filename: str, mode: str = "ab", maxBytes: int = 0, backupCount: int = 0) -> None:
         loggers.Handler.__init__(self)
         self.baseFilename = filename
         self.maxBytes = maxBytes

@@ -118,6 +118,23 @@ def test_as_root_it_runs_as_an_unprivileged_user(shared_local: LocalWorld) -> No
 
 
 @as_root
+def test_as_root_node_and_npm_are_the_bundled_ones_whatever_the_umask(shared_local: LocalWorld) -> None:
+    config = shared_local.config
+    shutil.rmtree(config.commands_dir, ignore_errors=True)
+    umask = os.umask(0o077)
+    try:
+        up(shared_local)
+    finally:
+        os.umask(umask)
+    become = ["setpriv", "--reuid", config.user, "--regid", "nogroup", "--clear-groups"]
+    for command in ("node", "npm"):
+        # by its name, in a PATH that holds nothing of the system's
+        run = [*become, "env", "-i", f"PATH={config.commands_dir}", command, "--version"]
+        said = subprocess.run(run, capture_output=True, text=True, check=False, cwd="/")
+        assert said.returncode == 0, said.stderr
+
+
+@as_root
 def test_as_root_it_refuses_to_run_instances_as_root(shared_local: LocalWorld) -> None:
     for user in ("root", "no-such-user"):
         with pytest.raises(DriverError) as caught:

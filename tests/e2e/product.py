@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,22 @@ def processes(marker: str) -> dict[int, str]:
     return found
 
 
+def without_system_node() -> list[str]:
+    """A command's beginning that hides node and npm of this machine from it. Only root can; else it hides nothing."""
+    if os.getuid() != 0:
+        return []
+    hide = (
+        "for command in node npm npx; do for folder in /usr/local/bin /usr/bin; do "
+        'if [ -e "$folder/$command" ]; then mount --bind /dev/null "$folder/$command"; fi; done; done; exec "$@"'
+    )
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-euc", hide, "sh"]
+
+
 class Product:
+    """``prefix`` is what its command line begins with."""
+
+    prefix: Sequence[str] = ()
+
     def __init__(self, **settings: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="flowstead-e2e-"))
         self.data_dir = self.folder / "var"
@@ -97,7 +112,7 @@ class Product:
     def start(self) -> "Product":
         with self.output.open("a") as output:
             self.process = subprocess.Popen(
-                [python(), "-m", "deploy.local.launch"],
+                [*self.prefix, python(), "-m", "deploy.local.launch"],
                 cwd=CHECKOUT,
                 env=self.environment,
                 stdout=output,

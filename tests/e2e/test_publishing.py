@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.product import Product, wait_for
+from tests.e2e.product import Product, wait_for, without_system_node
 from tests.factories import PASSWORD
 from tests.npm import Npm
 
@@ -24,6 +24,7 @@ NODE = "@alice/node-red-pump"
 @pytest.fixture(scope="module")
 def product() -> Iterator[Product]:
     product = Product(REGISTRY_REFRESH_SECONDS="2")
+    product.prefix = without_system_node()  # instances have the npm that comes with the product
     try:
         yield product.start()
     finally:

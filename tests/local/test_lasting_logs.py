@@ -6,13 +6,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 from supervisor import loggers
 
-from deploy.local.layout import HERE
+from deploy.local import configuration
+from deploy.local.layout import HERE, Layout
 from deploy.local.with_lasting_logs import LastingFileHandler
+from portal import env
 from tenants.provisioning.processes.supervisor import Process, ProcessState, Supervisor
 from tests.e2e.product import wait_for
 
@@ -40,7 +43,7 @@ stdout_logfile_maxbytes=1MB
 def manager(short: Path) -> Iterator[subprocess.Popen[bytes]]:
     (short / "conf").write_text(CONFIGURATION.format(home=short))
     command = [sys.executable, "-I", str(HERE / "with_lasting_logs.py"), "supervisor.supervisord"]
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         manager = subprocess.Popen([*command, "-n", "-c", str(short / "conf")], stdout=full, stderr=full)
     yield manager
     manager.terminate()
@@ -99,3 +102,23 @@ def test_a_log_that_cannot_be_rotated_stays_within_its_limit(tmp_path):
     for _ in range(1000):
         write(handler, "0123456789")
     assert (tmp_path / "log").stat().st_size <= 1000
+
+
+def test_all_logs_of_the_platform_have_a_limit_that_the_page_tells(tmp_path):
+    layout = Layout(tmp_path, tmp_path, tmp_path, tmp_path, tmp_path, tmp_path)
+    read = ConfigParser(interpolation=None)
+    read.read_string(configuration.supervisord_conf(layout, env))
+    in_all = 0
+    for name in read.sections():
+        options, beginning = read[name], ""
+        if name.startswith("program:"):
+            assert options["redirect_stderr"] == "true", name
+            beginning = "stdout_"
+        elif name != "supervisord":
+            continue
+        limit = int(options[f"{beginning}logfile_maxbytes"].removesuffix("MB"))
+        in_all += (
+            limit * (1 + int(options[f"{beginning}logfile_backups"])) * int(options.get("numprocs", "1"))
+        )
+    page = (HERE.parents[1] / "docs" / "operating.md").read_text()
+    assert f"{in_all} MB in all" in page

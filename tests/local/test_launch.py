@@ -185,7 +185,7 @@ def test_a_process_manager_that_cannot_be_started_is_tried_again(
 
 
 def test_what_the_terminal_cannot_take_is_lost_and_ends_nothing() -> None:
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         ended = subprocess.run(
             [sys.executable, "-c", "from deploy.local.progress import say\nsay('x')\nimport os\nos._exit(7)"],
             cwd=ROOT,

@@ -18,6 +18,8 @@ from uuid import UUID, uuid4
 
 from tenants.provisioning.driver import DriverError
 
+COMPILE_CACHE_BYTES = 256 * 2**20
+
 _NPMRC = "audit=false\nfund=false\nupdate-notifier=false\n"
 
 
@@ -193,6 +195,10 @@ def _json(record: Record) -> str:
 
 
 def sweep(instances: Path) -> None:
-    """Remove what a kill left of folders that were being made or removed. Only while no driver works."""
+    """Remove what a kill left of folders that were being made or removed, and a compile cache that has grown
+    large: Node never removes anything from it. Only while no driver works."""
     for leftover in [*instances.glob(".old-*"), *instances.glob(".new-*")]:
         shutil.rmtree(leftover, ignore_errors=True)
+    cache = instances / ".compile-cache"
+    if sum(path.lstat().st_size for path in cache.rglob("*")) > COMPILE_CACHE_BYTES:
+        shutil.rmtree(cache, ignore_errors=True)

@@ -143,7 +143,8 @@ class ProgramFolder:
         self._file(group).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        for path in self._files():
+        """Remove all files, those that were set aside too."""
+        for path in [*self._files(), *self.path.glob("*.broken"), *self.path.glob("*.draft")]:
             path.unlink()
 
     def quarantine(self) -> list[Path]:
