@@ -53,6 +53,15 @@ test("the address is written as npm compares it", () => {
     assert.ok(lines.includes("//packages.example.org/:_authToken=fsi_hush"));
 });
 
+test("a file that is right stays, so that a start needs no room on the disk", () => {
+    prepareNpmrc(folder, REGISTRY);
+    const { ino } = fs.statSync(file);
+    prepareNpmrc(folder, REGISTRY);
+    assert.equal(fs.statSync(file).ino, ino);
+    prepareNpmrc(folder, { ...REGISTRY, token: "fsi_another" });
+    assert.equal(fs.readFileSync(file, "utf8"), npmrcText({ ...REGISTRY, token: "fsi_another" }));
+});
+
 test("it replaces a file and its rights, and leaves nothing else behind", () => {
     fs.writeFileSync(file, "of before", { mode: 0o666 });
     prepareNpmrc(folder, REGISTRY);

@@ -13,7 +13,7 @@ from pathlib import Path
 from supervisor import loggers
 
 
-class LastingFileHandler(loggers.RotatingFileHandler):
+class LastingFileHandler(loggers.RotatingFileHandler):  # type: ignore[misc]
     """Write a rotated log file while that is possible, and try again with each record."""
 
     stream = None
@@ -29,7 +29,7 @@ class LastingFileHandler(loggers.RotatingFileHandler):
         self.close()
         try:
             # unbuffered: what was not written must not wait to be written when the file is closed
-            self.stream = open(self.baseFilename, "ab", buffering=0)
+            self.stream = Path(self.baseFilename).open("ab", buffering=0)  # noqa: SIM115
             self.closed = False
         except OSError:
             self.stream = None

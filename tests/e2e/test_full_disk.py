@@ -83,20 +83,34 @@ def save(saves: httpx.Client, flows: list[dict[str, object]]) -> httpx.Response:
 
 
 def test_instances_and_portal_go_on_while_every_log_has_something_to_write(product, api, disk, manager):
-    for part in ("reconcile", "refresh_catalogue", "caddy", "verdaccio", "uvicorn"):
-        pid, *_ = product.pids(part)
-        os.kill(pid, signal.SIGKILL)
-        wait_for(
-            lambda part=part, pid=pid: pid not in product.pids(part) and product.pids(part), f"{part} is back"
-        )
+    parts = ("reconcile", "refresh_catalogue", "caddy", "verdaccio", "uvicorn")
+    before = {part: product.pids(part) for part in parts}
     [instance] = product.instances()
-    os.kill(instance, signal.SIGKILL)
+    for pid in (*(pids[0] for pids in before.values()), instance):
+        os.kill(pid, signal.SIGKILL)
+
+    def is_back(part: str) -> bool:
+        now = product.pids(part)
+        return len(now) == len(before[part]) and before[part][0] not in now
+
+    for part in parts:
+        wait_for(lambda part=part: is_back(part), f"{part} is back")
     wait_for(lambda: product.instances() not in ([], [instance]), "a new Node-RED")
     wait_for(lambda: product.is_up("kitchen"), "its editor answers")
     wait_for(lambda: product.get("portal", "/accounts/login/").status_code == 200, "the portal answers")
     assert api.instance("kitchen")["name"] == "kitchen"
     assert product.process.poll() is None
     assert product.pids("supervisord.conf")[-1] == manager
+
+
+def test_a_reconciler_that_cannot_renew_its_lease_stays(product, disk):
+    """/readyz says that none is at work, since the row cannot be written."""
+    reconciler = product.pids("reconcile")
+    instances = product.instances()
+    wait_for(lambda: product.get("portal", "/readyz").status_code == 503, "the lease has run out")
+    assert product.pids("reconcile") == reconciler
+    assert product.instances() == instances
+    assert product.is_up("kitchen")
 
 
 def test_a_save_is_refused_with_a_sentence_and_loses_nothing(saves, disk):
