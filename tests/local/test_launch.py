@@ -34,7 +34,7 @@ def launch(home: Path, **settings: str) -> tuple[int, str]:
         timeout=60,
         check=False,
     )
-    assert ended.stdout == ""
+    assert "Flowstead is ready" not in ended.stdout
     return ended.returncode, ended.stderr
 
 
@@ -193,3 +193,10 @@ def test_what_the_terminal_cannot_take_is_lost_and_ends_nothing() -> None:
             check=False,
         )
     assert ended.returncode == 7
+
+
+def test_a_database_that_cannot_be_used_is_named(short: Path) -> None:
+    code, text = launch(short, DATABASE_URL=f"sqlite:///{short}/no-folder/database")
+    assert code == 1
+    assert "Traceback" not in text
+    assert "The database cannot be used: unable to open database file." in text

@@ -9,7 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
 
 from tenants.models import Installation, Size, Stack
 
@@ -21,6 +22,12 @@ class Command(BaseCommand):
     help = "Prepares the database, the static files, the first operator, a stack and sizes."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            self._prepare()
+        except OperationalError as error:
+            raise CommandError(f"The database cannot be used: {error}.") from error
+
+    def _prepare(self) -> None:
         call_command("migrate", verbosity=0, interactive=False)
         call_command("createcachetable", verbosity=0)
         call_command("collectstatic", verbosity=0, interactive=False)
