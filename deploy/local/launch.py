@@ -208,7 +208,7 @@ class Launcher:
                 continue
             is_steady = time.monotonic() - started > STEADY_SECONDS
             pause = PAUSE_SECONDS if is_steady else min(2 * pause, LONGEST_PAUSE_SECONDS)
-            say(f"The process manager ended; it is started again in {pause:.0f} s.", problem=True)
+            say(f"The process manager ended; it is started again in {pause:g} s.", problem=True)
             if self._stop.wait(pause):
                 return
             started = time.monotonic()

@@ -16,7 +16,7 @@ _PLAIN = re.compile(r"[\w ./+@,=~()-]+\Z")
 _RUN_DIR_PLAIN = re.compile(r"[\w./+@,=~-]+\Z")
 # a socket's path has at most 107 bytes (103 on macOS): /i/<name of 40>/http.sock comes after it
 _RUN_DIR_LENGTH = 50
-# a start that runs out of room half-way helps nobody
+# What a start writes. One that runs out of room on the way leaves half of it behind.
 _DATA_BYTES, _RUN_BYTES = 16 * 2**20, 2**20
 
 

@@ -153,4 +153,4 @@ def test_flows_cannot_read_what_came_back_with_loose_modes(restored: Product) ->
         r"instances/(\.compile-cache|[0-9a-f-]{36}/(userdir|tmp))/|instances/[0-9a-f-]{36}/environment\.json$"
     )
     assert {name for name in readable if not theirs.match(name) and not name.startswith("static/")} == set()
-    assert any(theirs.match(name) for name in readable)  # or nobody was asked
+    assert any(theirs.match(name) for name in readable)  # so the question was a real one

@@ -42,7 +42,7 @@ def product() -> Iterator[Product]:
     product.data_dir.mkdir(mode=0o711)
     mount = ["mount", "-t", "tmpfs", "-o", "size=96m,mode=711", "tmpfs", str(product.data_dir)]
     if subprocess.run(mount, check=False).returncode != 0:
-        pytest.skip("this machine lets nobody mount a disk")
+        pytest.skip("a disk cannot be mounted on this machine")
     try:
         yield product.start()
     finally:

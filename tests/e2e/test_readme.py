@@ -27,7 +27,7 @@ def commands(heading: str, beginning: str = "") -> str:
 
 
 class Reader:
-    """Somebody who follows the README in a clone of their own, which shares what is installed here."""
+    """A person who follows the README in a clone of their own, which shares what is installed here."""
 
     def __init__(self, home: Path, setting: str, port: int) -> None:
         self.clone = home / "flowstead"
