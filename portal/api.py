@@ -34,6 +34,7 @@ STATUS: dict[type[errors.Refused], int] = {
     errors.DocumentTooLarge: 413,
     errors.StorageFull: 413,
     errors.NothingStored: 404,
+    errors.TooManyLogStreams: 429,
 }
 
 
@@ -82,7 +83,10 @@ def _error(status: int, code: str, detail: str, fields: dict[str, str] | None = 
 @api.exception_handler(errors.Refused)
 def refused(request: HttpRequest, error: errors.Refused) -> HttpResponse:
     fields = {error.field: str(error)} if error.field else None
-    return _error(STATUS[type(error)], error.code, str(error), fields)
+    response = _error(STATUS[type(error)], error.code, str(error), fields)
+    if error.retry_after:
+        response["Retry-After"] = str(error.retry_after)
+    return response
 
 
 @api.exception_handler(Http404)

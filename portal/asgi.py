@@ -6,23 +6,31 @@ serves it at a third of the cost (docs/adr/0011). Reads have a pool of their own
 wait for the database hold up no page and no health check (docs/adr/0020).
 """
 
+import asyncio
 import os
 import time
 from typing import Any
 
+import django
 from a2wsgi import WSGIMiddleware
+from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.core.asgi import get_asgi_application
+from django.core.handlers.asgi import ASGIHandler
 from django.core.wsgi import get_wsgi_application
+from django.db import connections
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
 from portal.proxies import behind_proxies
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+django.setup(set_prefix=False)
 
 THREADS = 4  # of each pool
 STUCK_SECONDS = 60.0  # longer than any single request may wait for the database
 MAX_BODY_BYTES = 16 * 2**20  # as in deploy/local/Caddyfile; DOCUMENT_MAX_BYTES stays below it
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+OPENING = 16
 STREAMS = ("/logs", "/log/stream")
 
 
@@ -50,7 +58,23 @@ class Pool:
         return self._open >= THREADS and time.monotonic() - self._progress_at > STUCK_SECONDS
 
 
-_streams: Any = get_asgi_application()
+class StreamHandler(ASGIHandler):
+    """Opens at most ``OPENING`` streams at a time, each with a database connection of its own. A stream
+    that has begun holds none, however long it lasts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._opening = asyncio.Semaphore(OPENING)
+
+    async def run_get_response(self, request: HttpRequest) -> HttpResponseBase:
+        async with self._opening:
+            try:
+                return await super().run_get_response(request)
+            finally:
+                await sync_to_async(connections.close_all)()
+
+
+_streams = StreamHandler()
 _wsgi = get_wsgi_application()
 _reads, _writes = Pool(_wsgi), Pool(_wsgi)
 

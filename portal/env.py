@@ -308,6 +308,15 @@ CATALOGUE_KEYWORD = _text("CATALOGUE_KEYWORD", "node-red")
 PALETTE_CATALOGUES = _list("PALETTE_CATALOGUES", "https://catalogue.nodered.org/catalogue.json")
 """Addresses of the catalogues that the editors' palettes list, separated by commas."""
 
+LOG_STREAMS_PER_USER = _number("LOG_STREAMS_PER_USER", 8, low=1, high=4096)
+"""Logs that one user may follow at a time, in each web process. Default 8."""
+
+LOG_STREAMS_PER_TENANT = _number("LOG_STREAMS_PER_TENANT", 16, low=1, high=4096)
+"""Logs of one tenant's instances that may be followed at a time, in each web process. Default 16."""
+
+LOG_STREAMS = _number("LOG_STREAMS", 256, low=1, high=4096)
+"""Logs that may be followed at a time in all, in each web process; each takes a thread. Default 256."""
+
 METRICS_TOKEN = _text("METRICS_TOKEN")
 """Bearer token that ``/metrics`` asks for. Default: it asks for none."""
 

@@ -1,6 +1,7 @@
 """The REST API: who I am, my instances, my tokens. Every call writes intent; none waits for the world."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -12,7 +13,9 @@ from ninja.errors import HttpError, Throttled
 
 from tenants import documents, logs
 from tenants.errors import InvalidValue
+from tenants.log_streams import Reader, open_stream
 from tenants.models import AccessToken, Event, Instance, Membership, Phase, Power, Size, Stack, Tenant
+from tenants.models.access_token import token_hash
 from tenants.paging import DEFAULT_LIMIT, page
 from tenants.provisioning.driver import DriverError
 from tenants.schemas import (
@@ -226,8 +229,7 @@ def read_logs(
     """Lines of text; with ``follow`` a stream, as server-sent events where the client accepts them."""
     instance = _instance(request, name)
     if follow:
-        as_events = "text/event-stream" in request.headers.get("Accept", "")
-        return _log_stream(instance, request.user, tail, as_events=as_events)
+        return _log_stream(request, instance, tail)
     try:
         lines = logs.tail(instance, tail)
     except DriverError as error:
@@ -235,22 +237,24 @@ def read_logs(
     return HttpResponse("".join(f"{line}\n" for line in lines), content_type="text/plain; charset=utf-8")
 
 
-def _log_stream(instance: Instance, user: Any, tail: int, *, as_events: bool) -> StreamingHttpResponse:
-    def still_allowed() -> bool:
-        return Instance.objects.visible_to(user).filter(pk=instance.pk).exists()
+def _log_stream(request: HttpRequest, instance: Instance, tail: int) -> StreamingHttpResponse:
+    token: str = request.auth  # type: ignore[attr-defined]
+    stream = open_stream(instance, Reader(_user(request).pk, token_hash=token_hash(token)))
 
     async def lines() -> AsyncIterator[str]:
         try:
-            async for line in logs.follow(instance, tail, still_allowed):
-                if line:
-                    yield f"{line}\n"
+            async with aclosing(logs.follow(stream, tail)) as followed:
+                async for line in followed:
+                    if line:
+                        yield f"{line}\n"
         except DriverError as error:
             yield f"{error}\n"
 
-    body = logs.server_sent_events(instance, tail, still_allowed) if as_events else lines()
-    content_type = "text/event-stream" if as_events else "text/plain; charset=utf-8"
+    as_events = "text/event-stream" in request.headers.get("Accept", "")
     return StreamingHttpResponse(
-        body, content_type=content_type, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        logs.server_sent_events(stream, tail) if as_events else lines(),
+        content_type="text/event-stream" if as_events else "text/plain; charset=utf-8",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 

@@ -5,6 +5,7 @@ class Refused(Exception):
     """A rule said no. The text is a sentence for people, ``code`` is for programs."""
 
     code = "refused"
+    retry_after: int | None = None  # seconds, where trying again later can help
 
     def __init__(self, message: str = "", *, field: str | None = None) -> None:
         super().__init__(message)
@@ -61,3 +62,8 @@ class InvalidDocument(Refused):
 
 class NothingStored(Refused):
     code = "not_found"
+
+
+class TooManyLogStreams(Refused):
+    code = "too_many_log_streams"
+    retry_after = 10

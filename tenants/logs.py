@@ -3,23 +3,21 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
 from functools import lru_cache
 
-from asgiref.sync import sync_to_async
+from django.conf import settings
 
 from tenants.drivers import configured_driver
+from tenants.log_streams import Stream
 from tenants.models import Instance
 from tenants.provisioning.driver import Driver, DriverError
 
 MAX_TAIL = 5000
-FOLLOWERS = 64
-ASK_AGAIN_SECONDS = 10
 
-_readers = ThreadPoolExecutor(FOLLOWERS, thread_name_prefix="log")
-_following: set[int] = set()
-_end = object()
+_readers = ThreadPoolExecutor(settings.LOG_STREAMS, thread_name_prefix="log")
 
 
 @lru_cache(maxsize=1)
@@ -28,57 +26,46 @@ def _driver() -> Driver:
 
 
 def tail(instance: Instance, lines: int) -> list[str]:
-    """The last lines, oldest first. Raises ``DriverError``."""
+    """Return the last lines, oldest first. Raises ``DriverError``."""
     count = max(0, min(lines, MAX_TAIL))
     return list(_driver().logs(str(instance.pk), tail=count, follow=False, stop=threading.Event()))
 
 
-async def follow(instance: Instance, lines: int, still_allowed: Callable[[], bool]) -> AsyncIterator[str]:
-    """The last lines, then those that come, for as long as ``still_allowed`` says so. An empty text
-    is a heartbeat: nothing has come, and whoever sends this on notices whether anybody listens.
+async def follow(stream: Stream, lines: int) -> AsyncGenerator[str, None]:
+    """Yield the last lines, then new ones, for as long as the stream's reader may read. An empty text
+    means that nothing new was logged: sending it on shows whether the client is still there.
 
-    Raises ``DriverError``, also where this process already has ``FOLLOWERS`` readers.
+    Raises ``DriverError``.
     """
-    if len(_following) >= FOLLOWERS:
-        raise DriverError(
-            "Too many logs are being followed here. Try again later.", reason="too_many_readers"
-        )
-    stop = threading.Event()
-    _following.add(id(stop))
+    source = _lines(stream, lines)
+    reading: Future[str | None] = Future()
+    reading.set_result(None)
     try:
-        driver = await sync_to_async(_driver)()
-        source = driver.logs(str(instance.pk), tail=max(0, min(lines, MAX_TAIL)), follow=True, stop=stop)
-        async for line in _while_allowed(source, still_allowed):
+        while stream.may_go_on:
+            reading = _readers.submit(next, source, None)
+            line = await asyncio.wrap_future(reading)
+            if line is None or not stream.may_go_on:
+                return
             yield line
     finally:
-        stop.set()
-        _following.discard(id(stop))
+        stream.stop.set()
+        # A client that leaves keeps its place until the thread that reads for it is free.
+        reading.add_done_callback(lambda _: stream.leave())
 
 
-async def _while_allowed(source: Iterator[str], still_allowed: Callable[[], bool]) -> AsyncIterator[str]:
-    loop = asyncio.get_running_loop()
-    asked = loop.time()
-    while (line := await loop.run_in_executor(_readers, _next, source)) is not _end:
-        yield str(line)
-        if loop.time() - asked > ASK_AGAIN_SECONDS:
-            asked = loop.time()
-            if not await sync_to_async(still_allowed)():
-                return
+def _lines(stream: Stream, lines: int) -> Iterator[str]:
+    count = max(0, min(lines, MAX_TAIL))
+    yield from _driver().logs(str(stream.instance_id), tail=count, follow=True, stop=stream.stop)
 
 
-async def server_sent_events(
-    instance: Instance, lines: int, still_allowed: Callable[[], bool]
-) -> AsyncIterator[str]:
-    """The followed log as server-sent events, a JSON text each: no character of a line can end its
-    event. The last one is ``ended``, or ``problem`` with a sentence."""
+async def server_sent_events(stream: Stream, lines: int) -> AsyncIterator[str]:
+    """Yield the followed log as server-sent events, each line a JSON text: no character of a line can
+    end its event. The last event is ``ended``, or ``problem`` with a sentence."""
     yield ": the log\n\n"
     try:
-        async for line in follow(instance, lines, still_allowed):
-            yield f"data: {json.dumps(line)}\n\n" if line else ": still here\n\n"
+        async with aclosing(follow(stream, lines)) as followed:
+            async for line in followed:
+                yield f"data: {json.dumps(line)}\n\n" if line else ": still here\n\n"
         yield "event: ended\ndata: {}\n\n"
     except DriverError as error:
         yield f"event: problem\ndata: {json.dumps(str(error))}\n\n"
-
-
-def _next(source: Iterator[str]) -> object:
-    return next(source, _end)

@@ -57,6 +57,9 @@ class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
         """
         return ceil(take({NEW_TOKENS.key(str(user.pk)): NEW_TOKENS}))
 
+    def unexpired(self) -> "AccessTokenQuerySet":
+        return self.filter(models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now()))
+
     def user_of(self, plain: str) -> Any | None:
         """The active user whom a token stands for, or None."""
         token = self.select_related("user").filter(token_hash=token_hash(plain)).first()

@@ -2,7 +2,7 @@
 
 import secrets
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +88,11 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         return self.filter(tenant__in=Tenant.objects.visible_to(user)).select_related(
             "tenant", "stack", "size"
         )
+
+    def seen_by(self, instances: Collection[uuid.UUID], users: Collection[int]) -> set[tuple[uuid.UUID, int]]:
+        """What ``visible_to`` says of many instances and users at once: pairs of their ids."""
+        found = self.filter(pk__in=instances, tenant__memberships__user_id__in=users)
+        return set(found.values_list("pk", "tenant__memberships__user_id"))
 
     def holding(self, text: str, purpose: passes.Purpose) -> "Instance | None":
         """The instance that a pass was issued to; none where it is forged, for something else, or its

@@ -1,10 +1,6 @@
 """The log of an instance, for its members: live, and as a file."""
 
-from collections.abc import Callable
-
 from django.contrib import messages
-from django.contrib.auth.models import AbstractBaseUser
-from django.contrib.sessions.backends.base import SessionBase
 from django.http import (
     Http404,
     HttpRequest,
@@ -17,6 +13,8 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_safe
 
 from tenants import logs, words
+from tenants.errors import TooManyLogStreams
+from tenants.log_streams import Reader, open_stream
 from tenants.models import Instance
 from tenants.provisioning.driver import DriverError
 from tenants.views.access import PageRequest, of_instance
@@ -47,25 +45,24 @@ def download(request: PageRequest, instance: Instance) -> HttpResponse:
 
 @require_GET
 async def stream(request: HttpRequest, name: str) -> HttpResponseBase:
-    """The last lines and then those that come, as server-sent events: a JSON text each."""
+    """The last lines and then new ones, as server-sent events: a JSON text each."""
     user = await request.auser()
     if not user.is_authenticated:
         return HttpResponseForbidden("Sign in to read this log.")
     instance = await Instance.objects.visible_to(user).filter(name=name).afirst()
     if instance is None:
         raise Http404
+    try:
+        followed = open_stream(instance, Reader.with_session(user, request.session))
+    except TooManyLogStreams as error:
+        return HttpResponse(
+            str(error),
+            status=429,
+            content_type="text/plain; charset=utf-8",
+            headers={"Retry-After": str(error.retry_after)},
+        )
     return StreamingHttpResponse(
-        logs.server_sent_events(instance, LINES_SHOWN, _still_reads(instance, user, request.session)),
+        logs.server_sent_events(followed, LINES_SHOWN),
         content_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
-
-
-def _still_reads(instance: Instance, user: AbstractBaseUser, session: SessionBase) -> Callable[[], bool]:
-    """Asked again and again: whether the reader is neither signed out nor put out since."""
-
-    def still_allowed() -> bool:
-        signed_in = session.session_key is not None and session.exists(session.session_key)
-        return signed_in and Instance.objects.visible_to(user).filter(pk=instance.pk).exists()
-
-    return still_allowed

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import pytest
@@ -10,23 +11,30 @@ from django.test import AsyncClient, Client
 from django.urls import reverse
 
 from tenants import logs
-from tenants.models import Instance, Membership
+from tenants.models import Instance
 from tenants.provisioning.driver import DriverError
+from tests.memory_driver import MemoryDriver
 
 STREAM = "/instances/kitchen/log/stream"
 
 
+class Driver(MemoryDriver):
+    """Its logs end, so that a stream can be read whole."""
+
+    said = ("one", "<script>alert(1)</script>", "two\r\ndata: forged", "")
+    problem: DriverError | None = None
+
+    def logs(self, instance_id: str, *, tail: int, follow: bool, stop: Event) -> Iterator[str]:
+        if self.problem:
+            raise self.problem
+        yield from self.said if follow else self.said[:2]
+
+
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    said = ["one", "<script>alert(1)</script>", "two\r\ndata: forged", ""]
-
-    async def follow(instance: Instance, count: int, still_allowed: Callable[[], bool]) -> AsyncIterator[str]:
-        for line in said:
-            yield line
-
-    monkeypatch.setattr(logs, "follow", follow)
-    monkeypatch.setattr(logs, "tail", lambda instance, count: said[:2])
-    return said
+def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
+    driver = Driver()
+    monkeypatch.setattr(logs, "_driver", lambda: driver)
+    return driver
 
 
 async def read(user: Any) -> tuple[Any, str]:
@@ -41,55 +49,32 @@ async def read(user: Any) -> tuple[Any, str]:
 
 @pytest.mark.django_db(transaction=True)
 def test_it_streams_each_line_in_a_frame_that_it_cannot_break(
-    instance: Instance, user: Any, lines: list[str]
+    instance: Instance, user: Any, driver: Driver
 ) -> None:
     answer, text = asyncio.run(read(user))
     assert answer["Content-Type"] == "text/event-stream"
     assert answer["Cache-Control"] == "no-store"
     data = [frame.removeprefix("data: ") for frame in text.split("\n\n") if frame.startswith("data: ")]
-    assert [json.loads(part) for part in data] == lines[:3]
+    assert [json.loads(part) for part in data] == list(driver.said[:3])
     assert ": still here" in text
     assert "\r" not in text
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_streams_to_members_alone(instance: Instance, other_user: Any, lines: list[str]) -> None:
+def test_it_streams_to_members_alone(instance: Instance, other_user: Any, driver: Driver) -> None:
     assert asyncio.run(read(None))[0].status_code == 403
     assert asyncio.run(read(other_user))[0].status_code == 404
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_ends_the_stream_of_somebody_who_was_put_out(
-    instance: Instance, user: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    allowed: list[bool] = []
-
-    async def follow(instance: Instance, count: int, still_allowed: Callable[[], bool]) -> AsyncIterator[str]:
-        allowed.append(await asyncio.to_thread(still_allowed))
-        await Membership.objects.all().adelete()
-        allowed.append(await asyncio.to_thread(still_allowed))
-        yield ""
-
-    monkeypatch.setattr(logs, "follow", follow)
-    asyncio.run(read(user))
-    assert allowed == [True, False]
-
-
-@pytest.mark.django_db(transaction=True)
 def test_it_says_in_the_stream_that_the_log_cannot_be_read(
-    instance: Instance, user: Any, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, user: Any, driver: Driver
 ) -> None:
-    async def follow(instance: Instance, count: int, still_allowed: Callable[[], bool]) -> AsyncIterator[str]:
-        raise DriverError("Nobody answers.")
-        yield ""
-
-    monkeypatch.setattr(logs, "follow", follow)
-    assert 'event: problem\ndata: "Nobody answers."' in asyncio.run(read(user))[1]
+    driver.problem = DriverError("Nothing answers.")
+    assert 'event: problem\ndata: "Nothing answers."' in asyncio.run(read(user))[1]
 
 
-def test_it_can_be_downloaded_as_text(
-    instance: Instance, user: Any, client: Client, lines: list[str]
-) -> None:
+def test_it_can_be_downloaded_as_text(instance: Instance, user: Any, client: Client, driver: Driver) -> None:
     client.force_login(user)
     answer = client.get(reverse("instance_log_download", args=["kitchen"]))
     assert answer["Content-Type"] == "text/plain; charset=utf-8"
@@ -99,12 +84,9 @@ def test_it_can_be_downloaded_as_text(
 
 
 def test_it_says_on_the_page_that_the_log_cannot_be_downloaded(
-    instance: Instance, user: Any, client: Client, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, user: Any, client: Client, driver: Driver
 ) -> None:
-    def tail(instance: Instance, count: int) -> list[str]:
-        raise DriverError("Nobody answers.")
-
-    monkeypatch.setattr(logs, "tail", tail)
+    driver.problem = DriverError("Nothing answers.")
     client.force_login(user)
     answer = client.get(reverse("instance_log_download", args=["kitchen"]), follow=True)
-    assert "Nobody answers." in answer.content.decode()
+    assert "Nothing answers." in answer.content.decode()
