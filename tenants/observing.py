@@ -69,7 +69,7 @@ def record(claim: Claim, spec: InstanceSpec, seen: Observation, actions: list[Ac
     phase, reason, message = _verdict(instance, spec, seen, exits, now)
     ready_at = _ready_at(instance, phase, seen, now)
     attempts, retry_at = _patience(instance, seen, ready_at, now)
-    since = instance.phase_since if phase == instance.phase else now
+    since = _since(instance, spec, seen, phase, now)
     _tell(instance, phase, reason, message, actions, exits)
     claim.settle(
         retry_at or now + _next_look(phase, seen, now - since),
@@ -192,6 +192,16 @@ def _patience(
     is_steady = ready_at is not None and now - ready_at > STEADY
     is_at_rest = seen.state in (State.ABSENT, State.STOPPED)
     return (0 if is_steady or is_at_rest else instance.attempts), None
+
+
+def _since(
+    instance: Instance, spec: InstanceSpec, seen: Observation, phase: Phase, now: datetime
+) -> datetime:
+    """Since when it is in this phase. What a change has started again is in it from now on, even where the
+    phase has the same name as before."""
+    is_new = instance.observed_generation != spec.generation
+    again = is_new and (phase.is_moving or seen.incarnation != instance.incarnation)
+    return now if phase != instance.phase or again else instance.phase_since
 
 
 def _ready_at(instance: Instance, phase: Phase, seen: Observation, now: datetime) -> datetime | None:

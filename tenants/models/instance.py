@@ -262,6 +262,15 @@ class Instance(models.Model):
             self.observed_generation < self.generation and self.phase != Phase.FAILING
         )
 
+    @property
+    def moving_since(self) -> datetime:
+        """Since when it has been on its way to what is desired: since it got into its phase, or since a
+        later change that nothing has been recorded of yet."""
+        if self.observed_generation >= self.generation:
+            return self.phase_since
+        change = Event.objects.of(self).filter(verb__in=Event.CHANGES).first()
+        return max(self.phase_since, change.at) if change else self.phase_since
+
     def role_of(self, user: "AbstractBaseUser | AnonymousUser") -> Role | None:
         return self.tenant.role_of(user)
 
@@ -310,7 +319,8 @@ class Instance(models.Model):
         with transaction.atomic():
             current = self._locked()
             if current.retired_at is None:
-                self._want(by, Event.Verb.RETIRED, retired_at=timezone.now(), phase=Phase.DELETING)
+                now = timezone.now()
+                self._want(by, Event.Verb.RETIRED, retired_at=now, phase=Phase.DELETING, phase_since=now)
 
     @transaction.atomic
     def keep(self, name: str, by: Any) -> documents.Revision:
