@@ -19,6 +19,11 @@ window.addEventListener("pageshow", () => {
   for (const button of document.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
 });
 
+// --- Shown once, also where the browser shows a page again from its memory ----------------------
+window.addEventListener("pagehide", () => {
+  for (const part of document.querySelectorAll("[data-shown-once]")) part.remove();
+});
+
 // --- Live pieces --------------------------------------------------------------------------------
 const offline = document.getElementById("offline");
 

@@ -4,11 +4,17 @@ from allauth.mfa.utils import is_mfa_enabled
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_safe
 
+from tenants.encryption import decrypt, encrypt
 from tenants.forms import TokenForm
 from tenants.models import AccessToken, Membership
 from tenants.views.access import PageRequest, signed_in
+
+NEW_TOKEN = (
+    "new_token"  # in the session, encrypted, between the request that made it and the page that shows it
+)
 
 
 @require_safe
@@ -25,24 +31,39 @@ def overview(request: PageRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def tokens(request: PageRequest) -> HttpResponse:
-    """The tokens of a person. A new one is shown in the answer that made it, and never again."""
-    form, plain = TokenForm(request.POST or None), ""
+    """The user's tokens. Making one leads to a page that shows it, once."""
+    form = TokenForm(request.POST or None)
     if request.method == "POST":
         if wait := AccessToken.objects.count_new(request.user):
             request.retry_after = wait
             return render(request, "429.html", status=429)
         if form.is_valid():
-            plain = AccessToken.objects.make(request.user, form.cleaned_data["name"], form.lifetime())[1]
-            form = TokenForm()
-    mine = AccessToken.objects.filter(user_id=request.user.pk)
-    context = {"form": form, "tokens": mine, "plain": plain}
+            token, plain = AccessToken.objects.make(request.user, form.cleaned_data["name"], form.lifetime())
+            request.session[NEW_TOKEN] = {"id": token.pk, "text": encrypt(plain.encode()).decode()}
+            return redirect(f"{reverse('tokens')}?new={token.pk}")
+    context = {
+        "form": form,
+        "tokens": AccessToken.objects.filter(user_id=request.user.pk),
+        "plain": _new_token(request) if request.method == "GET" else "",
+    }
     return render(request, "tenants/tokens.html", context, status=422 if form.errors else 200)
 
 
-@require_POST
+def _new_token(request: PageRequest) -> str:
+    """Take the new token out of the session. It is shown where it was made, and in no other tab."""
+    new = request.session.get(NEW_TOKEN)
+    if new is None or request.GET.get("new") != str(new["id"]):
+        return ""
+    del request.session[NEW_TOKEN]
+    return decrypt(new["text"].encode()).decode()
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def revoke_token(request: PageRequest, pk: int) -> HttpResponse:
     token = get_object_or_404(AccessToken, pk=pk, user_id=request.user.pk)
+    if request.method != "POST":
+        return render(request, "tenants/token_revoke.html", {"token": token})
     token.revoke(by=request.user)
     messages.success(request, f"“{token.name}” is revoked. Whatever uses it is refused from now on.")
     return redirect("tokens")

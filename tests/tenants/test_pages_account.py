@@ -1,8 +1,10 @@
 """The account's pages: tokens that are shown once, and allauth's pages in our design."""
 
+import json
 from typing import Any
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 
@@ -17,17 +19,39 @@ def page(user: Any) -> Client:
 
 
 def make_token(page: Client, name: str = "laptop") -> str:
-    plain: str = page.post(reverse("tokens"), {"name": name, "days": "30"}).context["plain"]
+    plain: str = page.post(reverse("tokens"), {"name": name, "days": "30"}, follow=True).context["plain"]
     return plain
 
 
 def test_it_shows_a_new_token_once(page: Client, user: Any) -> None:
-    answer = page.post(reverse("tokens"), {"name": "laptop", "days": "30"})
-    plain = answer.context["plain"]
-    assert plain in answer.content.decode()
-    assert "no-store" in answer["Cache-Control"]
+    made = page.post(reverse("tokens"), {"name": "laptop", "days": "30"})
+    assert made.status_code == 302
+    shown = page.get(made["Location"])
+    plain = shown.context["plain"]
+    assert plain in shown.content.decode()
+    assert "no-store" in shown["Cache-Control"]
     assert AccessToken.objects.user_of(plain) == user
-    assert plain not in page.get(reverse("tokens")).content.decode()
+    for address in (made["Location"], reverse("tokens")):
+        assert plain not in page.get(address).content.decode()
+    assert AccessToken.objects.count() == 1
+
+
+def test_it_shows_a_new_token_where_it_was_made_and_in_no_other_tab(page: Client) -> None:
+    made = page.post(reverse("tokens"), {"name": "laptop", "days": "30"})
+    for address in (reverse("tokens"), f"{reverse('tokens')}?new=0"):
+        assert not page.get(address).context["plain"]
+    page.head(made["Location"])
+    assert page.get(made["Location"]).context["plain"]
+
+
+def test_a_new_token_is_in_no_address_and_in_no_session_as_it_is(page: Client) -> None:
+    made = page.post(reverse("tokens"), {"name": "laptop", "days": "30"})
+    kept = json.dumps(Session.objects.get().get_decoded())
+    plain = page.get(made["Location"]).context["plain"]
+    assert plain not in made["Location"]
+    assert plain not in kept
+    assert "new_token" in kept
+    assert "new_token" not in json.dumps(Session.objects.get().get_decoded())
 
 
 def test_it_writes_down_that_a_token_was_made_but_not_the_token(page: Client) -> None:
@@ -58,6 +82,13 @@ def test_it_limits_how_many_tokens_are_made_in_an_hour(page: Client) -> None:
     assert "Too many attempts" in answer.content.decode()
 
 
+def test_it_asks_before_it_revokes_a_token(page: Client) -> None:
+    plain = make_token(page)
+    answer = page.get(reverse("token_revoke", args=[AccessToken.objects.get().pk]))
+    assert "Revoke “laptop”?" in answer.content.decode()
+    assert AccessToken.objects.user_of(plain) is not None
+
+
 def test_it_revokes_a_token(page: Client) -> None:
     plain = make_token(page)
     page.post(reverse("token_revoke", args=[AccessToken.objects.get().pk]))
@@ -67,7 +98,8 @@ def test_it_revokes_a_token(page: Client) -> None:
 
 def test_it_does_not_revoke_somebody_elses_token(page: Client, other_user: Any) -> None:
     token, _ = AccessToken.objects.make(other_user, "theirs")
-    assert page.post(reverse("token_revoke", args=[token.pk])).status_code == 404
+    for method in (page.get, page.post):
+        assert method(reverse("token_revoke", args=[token.pk])).status_code == 404
     assert AccessToken.objects.filter(pk=token.pk).exists()
 
 
