@@ -77,10 +77,18 @@ class VersionInline(admin.TabularInline):  # type: ignore[type-arg]
         return "unknown" if version.node_types is None else ", ".join(version.node_types) or "none"
 
 
+class ScopeFilter(admin.AllValuesFieldListFilter):
+    """Has words for what is without a scope, where its link would be empty."""
+
+    def choices(self, changelist: Any) -> Any:
+        for choice in super().choices(changelist):
+            yield {**choice, "display": choice["display"] or "without a scope"}
+
+
 @admin.register(Package)
 class PackageAdmin(ReadOnlyAdmin):
     list_display = ["name", "scope", "offered_version", "types", "updated_at", "rules"]
-    list_filter = ["scope"]
+    list_filter = [("scope", ScopeFilter)]
     search_fields = ["name", "searched"]
     actions = ["hide", "show_again", "block", "unblock", "read_again"]
     inlines = [VersionInline]

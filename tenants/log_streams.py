@@ -94,11 +94,14 @@ def _require_place(streams: Collection[Stream], instance: Instance, reader: Read
     of_user = sum(stream.reader.user_id == reader.user_id for stream in streams)
     of_tenant = sum(stream.tenant_id == instance.tenant_id for stream in streams)
     if of_user >= settings.LOG_STREAMS_PER_USER:
-        raise TooManyLogStreams(f"You follow {of_user} logs already. Close one of them, then try again.")
+        raise TooManyLogStreams(
+            f"You already follow as many logs as you may at a time ({settings.LOG_STREAMS_PER_USER}). "
+            "Close one of them, then try again."
+        )
     if of_tenant >= settings.LOG_STREAMS_PER_TENANT:
         raise TooManyLogStreams(
-            f"{of_tenant} logs of “{instance.tenant.name}” are being followed already. "
-            "Close one of them, or try again later."
+            f"The logs of “{instance.tenant.name}” already have as many readers as they may have at a time "
+            f"({settings.LOG_STREAMS_PER_TENANT}). Close one of them, or try again later."
         )
     if len(streams) >= settings.LOG_STREAMS:
         raise TooManyLogStreams("Too many logs are being followed at the moment. Try again later.")

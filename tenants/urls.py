@@ -16,6 +16,7 @@ urlpatterns = [
     path("instances/<str:name>/environment/", instances.environment, name="instance_environment"),
     path("instances/<str:name>/delete/", instances.delete, name="instance_delete"),
     path("instances/<str:name>/log/", logs.page, name="instance_log"),
+    path("instances/<str:name>/log/state/", logs.state, name="instance_log_state"),
     path("instances/<str:name>/log/stream", logs.stream, name="instance_log_stream"),
     path("instances/<str:name>/log/download", logs.download, name="instance_log_download"),
     path("instances/<str:name>/history/", revisions.page, name="instance_revisions"),

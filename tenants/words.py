@@ -41,6 +41,19 @@ def state_of(instance: Instance) -> State:
     return State(word, tone, icon, instance.message or sentence, moves)
 
 
+def log_sentence(instance: Instance) -> str:
+    """Return what the page of the log says about lines to come."""
+    state = state_of(instance)
+    if state.moves or instance.phase not in _LOG_SENTENCES:
+        return state.sentence
+    return _LOG_SENTENCES[Phase(instance.phase)]
+
+
+_LOG_SENTENCES = {
+    Phase.RUNNING: "New lines appear here as they are logged.",
+    Phase.STOPPED: "Nothing new is logged until it is started.",
+}
+
 _ASK_THE_LOG = (
     "The log usually says why. A flow that ends Node-RED can be taken back: "
     "restore an older revision in the history."

@@ -33,20 +33,33 @@ class Served:
             base_url=f"http://127.0.0.1:{self.port}", headers={**host, **headers}, timeout=20, trust_env=False
         )
 
+    @property
+    def portal(self) -> str:
+        """For a browser, which finds every host below localhost on this machine."""
+        return f"http://{urlsplit(settings.FLOWSTEAD_URL).hostname}:{self.port}"
+
+    def cookie(self, user: Any) -> dict[str, str]:
+        """A session of that user, for a browser."""
+        browser = Client()
+        browser.force_login(user)
+        name = settings.SESSION_COOKIE_NAME
+        return {"name": name, "value": browser.cookies[name].value, "url": self.portal}
+
     def with_token(self, user: Any) -> httpx.Client:
         return self.client(Authorization=f"Bearer {AccessToken.objects.make(user, 'test')[1]}")
 
     def with_session(self, user: Any) -> httpx.Client:
-        browser = Client()
-        browser.force_login(user)
-        name = settings.SESSION_COOKIE_NAME
-        return self.client(Cookie=f"{name}={browser.cookies[name].value}")
+        cookie = self.cookie(user)
+        return self.client(Cookie=f"{cookie['name']}={cookie['value']}")
+
+    def reconcile(self, passes: int = 3) -> None:
+        for _ in range(passes):
+            Instance.objects.mark_due()
+            Reconciler(self.driver).pass_once()
 
     def run(self, instance: Instance) -> None:
         """Have the reconciler bring it up."""
-        for _ in range(3):
-            Instance.objects.mark_due()
-            Reconciler(self.driver).pass_once()
+        self.reconcile()
         instance.refresh_from_db()
         assert instance.phase == "running"
 

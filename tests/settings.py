@@ -42,3 +42,5 @@ STORAGES = {
 }
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+# For tests in a browser: static files from where they are, as nothing has been collected.
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = True

@@ -1,4 +1,5 @@
-// The live log: one server-sent event a line, shown as text and never as markup.
+// The live log: one server-sent event a line, shown as text and never as markup. Read with fetch, since an
+// EventSource does not tell why it was refused.
 "use strict";
 
 const log = document.getElementById("log");
@@ -9,6 +10,7 @@ const clear = document.getElementById("log-clear");
 const MOST_LINES = 5000;
 const REMEMBERED = 20;
 const LONGEST_WAIT = 15000;
+const LOST = "The connection is lost. Trying again…";
 
 let waiting = [];      // lines that came while paused
 let paused = false;
@@ -39,7 +41,7 @@ function show(lines, kind) {
   }
   log.append(batch);
   while (log.childElementCount > MOST_LINES) log.firstElementChild.remove();
-  if (follow.checked) log.scrollTop = log.scrollHeight;
+  showNewest();
 }
 
 function remember(lines) {
@@ -75,49 +77,45 @@ function take(line) {
   remember([line]);
 }
 
-function connect() {
-  const source = new EventSource(log.dataset.stream);
-  source.addEventListener("open", () => {
-    arriving = [];
-    state.textContent = "Connected: new lines appear by themselves.";
-  });
-  source.addEventListener("message", (event) => take(JSON.parse(event.data)));
-  source.addEventListener("problem", (event) => {
-    state.textContent = `The log cannot be read now: ${JSON.parse(event.data)}`;
-    source.close();
-    later();
-  });
-  source.addEventListener("ended", () => {
-    state.textContent = "Nothing more is being logged. Looking again from time to time.";
-    source.close();
-    if (arriving?.length) takeBacklog();
-    arriving = null;
-    wait = Math.max(wait, 3000);
-    later();
-  });
-  source.addEventListener("error", () => {
-    source.close();
-    if (arriving?.length) takeBacklog();
-    arriving = null;
-    state.textContent = "The connection is lost. Trying again…";
-    later();
-  });
+// Reads the stream until it ends; the sentence that says why, or nothing where it is no use to try again.
+async function readStream() {
+  const answer = await fetch(log.dataset.stream, { redirect: "manual", headers: { Accept: "text/event-stream" } });
+  if (answer.type === "opaqueredirect" || [403, 404].includes(answer.status)) return "";
+  if (answer.status === 429) {
+    wait = 1000 * Number(answer.headers.get("Retry-After"));
+    return answer.text();
+  }
+  if (!answer.ok) return LOST;
+  state.textContent = "";
+  arriving = [];
+  const body = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = "", part; !(part = await body.read()).done;) {
+    const events = (rest + part.value).split("\n\n");
+    rest = events.pop();
+    for (const event of events) {
+      const [, kind, data] = event.match(/^(?:event: (\w+)\n)?data: (.*)$/) ?? [];
+      if (kind === "problem") return `The log cannot be read now: ${JSON.parse(data)}`;
+      if (kind === "ended") {
+        wait = Math.max(wait, 3000);
+        return "Nothing is being logged at the moment. Looking again from time to time.";
+      }
+      if (data) take(JSON.parse(data));
+    }
+  }
+  return LOST;
 }
 
-// An event source does not tell why it was refused, so ask the page beside it first.
-async function later() {
-  await new Promise((done) => { setTimeout(done, wait); });
-  wait = Math.min(wait * 2, LONGEST_WAIT);
-  try {
-    const answer = await fetch(log.dataset.probe, { redirect: "manual" });
-    if (answer.type === "opaqueredirect" || answer.status === 403 || answer.status === 404) {
-      state.textContent = "This log is no longer open to you. Sign in again, or go back to your instances.";
-      return;
-    }
-  } catch {
-    // Still away: the next try says so again.
+async function stayConnected() {
+  for (;;) {
+    const why = await readStream().catch(() => LOST);
+    clearTimeout(arriving?.timer);
+    if (arriving?.length) takeBacklog();
+    arriving = null;
+    state.textContent = why || "This log is no longer open to you. Sign in again, or go back to your instances.";
+    if (!why) return;
+    await new Promise((done) => { setTimeout(done, wait); });
+    wait = Math.min(wait * 2, LONGEST_WAIT);
   }
-  connect();
 }
 
 pause.addEventListener("click", () => {
@@ -135,13 +133,16 @@ clear.addEventListener("click", () => {
   waiting = [];
 });
 
-follow.addEventListener("change", () => {
+function showNewest() {
   if (follow.checked) log.scrollTop = log.scrollHeight;
-});
+}
+
+follow.addEventListener("change", showNewest);
+new ResizeObserver(showNewest).observe(log);
 
 // Scrolling up is how people say "do not follow"; scrolling to the end says the opposite.
 log.addEventListener("scroll", () => {
   follow.checked = log.scrollHeight - log.scrollTop - log.clientHeight < 30;
 });
 
-connect();
+stayConnected();

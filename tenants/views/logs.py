@@ -10,6 +10,7 @@ from django.http import (
     StreamingHttpResponse,
 )
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_safe
 
 from tenants import logs, words
@@ -18,6 +19,7 @@ from tenants.log_streams import Reader, open_stream
 from tenants.models import Instance
 from tenants.provisioning.driver import DriverError
 from tenants.views.access import PageRequest, of_instance
+from tenants.views.live import Live, live
 
 LINES_SHOWN = 250
 
@@ -25,7 +27,24 @@ LINES_SHOWN = 250
 @require_safe
 @of_instance
 def page(request: PageRequest, instance: Instance) -> HttpResponse:
-    return render(request, "tenants/log.html", {"instance": instance, "state": words.state_of(instance)})
+    return render(request, "tenants/log.html", {"instance": instance, "live": _state(request, instance)})
+
+
+@require_safe
+@of_instance
+def state(request: PageRequest, instance: Instance) -> HttpResponse:
+    return _state(request, instance).answer(request)
+
+
+def _state(request: PageRequest, instance: Instance) -> Live:
+    context = {
+        "instance": instance,
+        "state": words.state_of(instance),
+        "sentence": words.log_sentence(instance),
+    }
+    address = reverse("instance_log_state", args=[instance.name])
+    moving = instance.is_moving
+    return live(request, "log-of", "tenants/_log_state.html", context, address=address, moving=moving)
 
 
 @require_safe

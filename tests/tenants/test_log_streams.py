@@ -195,7 +195,8 @@ def test_a_user_who_follows_too_many_is_told_before_the_stream_begins(
         refused = client.get(API)
         assert refused.status_code == 429
         assert refused.json() == {
-            "detail": "You follow 2 logs already. Close one of them, then try again.",
+            "detail": "You already follow as many logs as you may at a time (2). "
+            "Close one of them, then try again.",
             "code": "too_many_log_streams",
         }
         assert int(refused.headers["Retry-After"]) > 0
@@ -230,7 +231,7 @@ def test_a_tenant_that_follows_too_many_does_not_hold_up_another(
             assert opened.enter_context(client.stream("GET", API)).status_code == 200
         refused = served.with_token(colleague).get(API)
         assert refused.json()["code"] == "too_many_log_streams"
-        assert "logs of “alice” are being followed" in refused.json()["detail"]
+        assert "The logs of “alice” already have as many readers" in refused.json()["detail"]
         with served.with_token(other_user).stream("GET", API.replace("kitchen", "cellar")) as answer:
             assert next(lines_of(answer)) == "cellar starts"
 

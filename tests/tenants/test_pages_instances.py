@@ -15,6 +15,7 @@ PAGES = [
     "instance_environment",
     "instance_delete",
     "instance_log",
+    "instance_log_state",
     "instance_log_download",
     "instance_revisions",
 ]
