@@ -18,7 +18,7 @@ from weakref import WeakSet
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.models import Session
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.utils import timezone
 
 from tenants.errors import TooManyLogStreams
@@ -118,9 +118,10 @@ def _check_while_open() -> None:
                 return
         try:
             renew(streams)
-        except DatabaseError:
+        except Exception:  # the thread goes on; what is not renewed ends by itself
             log.exception("Whether logs may still be read could not be checked")
         finally:
+            del streams  # nothing may keep a stream alive whose response never began
             connection.close()
 
 

@@ -245,12 +245,20 @@ def test_a_process_has_a_limit_of_its_own(
         assert client.get(API).status_code == 429
 
 
-def test_a_place_is_free_again_when_nobody_ever_read_from_it(user: Any, settings: Any) -> None:
-    """As when the client leaves before its response has begun."""
+def test_a_place_is_free_again_when_its_stream_never_began(
+    user: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the client leaves before the response has begun, while streams are being checked."""
     settings.LOG_STREAMS_PER_USER = 1
     instance = factories.make_instance(user)
-    for _ in range(3):
-        open_stream(instance, Reader(user.pk))
+    checked = threading.Event()
+    monkeypatch.setattr(log_streams, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(log_streams, "renew", lambda streams: checked.set())
+    stream = open_stream(instance, Reader(user.pk))
+    assert checked.wait(10)
+    del stream
+    wait_for(lambda: not log_streams._streams, "the place is free", 10)
+    open_stream(instance, Reader(user.pk))
 
 
 def test_a_stream_that_has_begun_holds_no_database_connection(
