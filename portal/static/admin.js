@@ -28,5 +28,7 @@ function nameFields() {
   for (const table of document.querySelectorAll(".inline-group")) table.tabIndex = 0;
 }
 
+// Some choosers are built when jQuery says that the page is ready, others when it has been loaded.
+window.django?.jQuery?.(nameFields);
 window.addEventListener("load", nameFields);
 document.addEventListener("formset:added", () => setTimeout(nameFields));

@@ -76,7 +76,7 @@ def first_event(product: Product, name: str) -> str:
         return next(line for line in answer.iter_lines() if line.startswith(("data:", "event:")))
 
 
-def test_one_users_hundreds_of_streams_hold_up_nobody_else(logged: Product) -> None:
+def test_one_users_hundreds_of_streams_do_not_hold_up_others(logged: Product) -> None:
     me = f"{logged.local}/api/v1/me"
     before = watch(me, 3, **bearer(logged, "modest"))
     with hundreds_of_streams(logged) as statuses:

@@ -36,8 +36,17 @@ def served(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Streams are checked all the time, by a thread that does not still sleep as long as usual."""
     monkeypatch.setattr(log_streams, "CHECK_SECONDS", 0.1)
+    log_streams._checker = None
+    yield
+    log_streams._checker = None
+
+
+@pytest.fixture
+def short_lived(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not renewed ends soon."""
     monkeypatch.setattr(log_streams, "GOOD_FOR_SECONDS", 2)
 
 
@@ -125,7 +134,7 @@ class talkative:
 
 
 def test_it_goes_on_for_a_reader_who_still_may_read(
-    served: Served, running: Instance, user: Any, quick: None
+    served: Served, running: Instance, user: Any, quick: None, short_lived: None
 ) -> None:
     with served.with_token(user) as client, client.stream("GET", API) as answer, talkative(served, running):
         until = timezone.now() + 2 * timedelta(seconds=log_streams.GOOD_FOR_SECONDS)
@@ -136,7 +145,12 @@ def test_it_goes_on_for_a_reader_who_still_may_read(
 
 
 def test_it_ends_while_the_database_does_not_answer(
-    served: Served, running: Instance, user: Any, quick: None, monkeypatch: pytest.MonkeyPatch
+    served: Served,
+    running: Instance,
+    user: Any,
+    quick: None,
+    short_lived: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def silent(streams: Any) -> None:
         raise DatabaseError("no answer")
@@ -174,7 +188,7 @@ def test_all_streams_are_checked_in_a_few_queries(user: Any, settings: Any) -> N
     assert queries(1) == queries(20) <= 4
 
 
-def test_nobody_reads_by_the_token_of_another_user(user: Any, other_user: Any) -> None:
+def test_the_token_of_another_user_opens_nothing(user: Any, other_user: Any) -> None:
     instance = factories.make_instance(user)
     token, _ = AccessToken.objects.make(other_user, "test")
     stream = Stream(instance.pk, instance.tenant_id, Reader(user.pk, token_hash=token.token_hash))
@@ -246,13 +260,12 @@ def test_a_process_has_a_limit_of_its_own(
 
 
 def test_a_place_is_free_again_when_its_stream_never_began(
-    user: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+    user: Any, settings: Any, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the client leaves before the response has begun, while streams are being checked."""
     settings.LOG_STREAMS_PER_USER = 1
     instance = factories.make_instance(user)
     checked = threading.Event()
-    monkeypatch.setattr(log_streams, "CHECK_SECONDS", 0.05)
     monkeypatch.setattr(log_streams, "renew", lambda streams: checked.set())
     stream = open_stream(instance, Reader(user.pk))
     assert checked.wait(10)
