@@ -56,6 +56,7 @@ OF_AN_INSTANCE = [
 NOT_A_PAGE = {
     *("name_check", "instance_state", "instance_log_state", "instance_log_stream", "instance_log_download"),
     *("instance_start", "instance_stop", "instance_restart", "revision_keep", "revision_restore"),
+    "revision_delete",
     *("openid_connect_login", "openid_connect_callback", "mfa_download_recovery_codes"),
 }
 ONLY_IN_THE_MIDDLE = {
