@@ -337,6 +337,14 @@ RECONCILER_LEASE_SECONDS = _number("RECONCILER_LEASE_SECONDS", 10, low=2, high=6
 STARTUP_SECONDS = _number("STARTUP_SECONDS", 60, low=5, high=3600)
 """Seconds that an instance may take to answer before it counts as failing. Default 60."""
 
+UNRESPONSIVE_SECONDS = _number("UNRESPONSIVE_SECONDS", 30, low=10, high=3600)
+"""Seconds after which an instance that responds no longer counts as failing. Default 30."""
+
+UNRESPONSIVE_RESTART_SECONDS = _number(
+    "UNRESPONSIVE_RESTART_SECONDS", max(120, UNRESPONSIVE_SECONDS), low=UNRESPONSIVE_SECONDS, high=86_400
+)
+"""Seconds after which it is restarted; at least UNRESPONSIVE_SECONDS. Default 120."""
+
 INSTANCE_IMAGE = _text("INSTANCE_IMAGE", "flowstead/custom-node-red")
 """Image of the default stack, without a tag: the tag is the Node-RED version."""
 

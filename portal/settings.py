@@ -68,6 +68,10 @@ BUNDLED_NODE_RED_VERSION = json.loads((BASE_DIR / "custom-node-red" / "package.j
 ]["node-red"]
 INSTANCE_IMAGE = env.INSTANCE_IMAGE
 STARTUP_SECONDS = env.STARTUP_SECONDS
+_UNRESPONSIVE = {
+    "unresponsive_seconds": env.UNRESPONSIVE_SECONDS,
+    "unresponsive_restart_seconds": env.UNRESPONSIVE_RESTART_SECONDS,
+}
 LOCAL_DRIVER = {
     "run_dir": env.LOCAL_RUN_DIR,
     "supervisor_dir": env.DATA_DIR / "supervisor",
@@ -82,6 +86,7 @@ LOCAL_DRIVER = {
     "user": env.LOCAL_USER,
     "passed_on": env.LOCAL_PASSED_ON,
     "log_bytes": env.LOCAL_LOG_MEBIBYTES * 2**20,
+    **_UNRESPONSIVE,
 }
 KUBERNETES_CONTEXT = env.KUBERNETES_CONTEXT
 KUBERNETES_REQUEST_SECONDS = env.KUBERNETES_REQUEST_SECONDS

@@ -141,7 +141,7 @@ def _verdict(
     if not spec.power:
         at_rest = seen.state in (State.ABSENT, State.STOPPED, State.FAILED)
         return (Phase.STOPPED if at_rest else Phase.STOPPING), "", ""
-    if seen.state in (State.FAILED, State.BACKOFF):
+    if seen.state in (State.FAILED, State.BACKOFF, State.UNRESPONSIVE):
         return Phase.FAILING, seen.reason or "exited", seen.message or "Node-RED ended by itself."
     if len(exits) >= FLAPS and now - datetime.fromisoformat(exits[-1]) < STEADY:
         return Phase.FAILING, "crash_loop", f"Node-RED ended {len(exits)} times in the last 10 minutes."

@@ -64,6 +64,10 @@ _ASK_THE_OPERATOR = (
 )
 _ADVICE = {
     **dict.fromkeys(("exited", "killed", "crash_loop", "start_timeout"), _ASK_THE_LOG),
+    "not_responding": (
+        "A flow that never yields, such as an endless loop, keeps Node-RED from responding. "
+        "Restore an older revision in the history, or wait for the restart."
+    ),
     "out_of_memory": (
         "Choose a larger size, or let its flows keep less in memory. "
         "Where you cannot change the size, ask your operator."
@@ -107,6 +111,7 @@ _ACTIONS = {
     "update": "Flowstead started it anew with what had changed",
     "repair": "Flowstead repaired it: {message}",
     "start": "Flowstead started the process",
+    "restart": "Flowstead restarted the process: {message}",
     "stop": "Flowstead stopped the process",
     "remove": "Flowstead removed the process",
 }

@@ -11,8 +11,8 @@ from queue import Empty, SimpleQueue
 from threading import Event, Lock
 
 from tenants.provisioning.driver import DriverError
-from tenants.provisioning.plan import Action, Verb
-from tenants.provisioning.spec import ABSENT, InstanceSpec, Observation, State
+from tenants.provisioning.plan import ALIVE, Action, Verb
+from tenants.provisioning.spec import ABSENT, NOT_RESPONDING, InstanceSpec, Observation, State
 
 
 @dataclass
@@ -23,6 +23,7 @@ class _Process:
     incarnation: int = 0
     reason: str = ""
     message: str = ""
+    restart_due: bool = False
     lines: list[str] = field(default_factory=list)
 
 
@@ -64,6 +65,9 @@ class MemoryDriver:
             match action.verb:
                 case Verb.CREATE | Verb.UPDATE | Verb.REPAIR | Verb.START if spec.power:
                     self._start(spec)
+                case Verb.RESTART:
+                    if self._processes[spec.id].restart_due:
+                        self._start(spec, anew=True)
                 case Verb.REMOVE:
                     self._processes.pop(spec.id, None)
                 case _:
@@ -142,6 +146,22 @@ class MemoryDriver:
             process.message = f"It ended with exit code {exit_code}. Its log says why."
             self._happened.put(instance_id)
 
+    def hang(self, instance_id: str, *, restart_due: bool = False) -> None:
+        """The process responds no longer; with ``restart_due`` for so long that it is to be restarted."""
+        with self._lock:
+            process = self._processes[instance_id]
+            process.state, process.reason = State.UNRESPONSIVE, NOT_RESPONDING
+            process.message, process.restart_due = "Node-RED does not respond.", restart_due
+            self._happened.put(instance_id)
+
+    def unhang(self, instance_id: str) -> None:
+        """It responds again, without a restart."""
+        with self._lock:
+            process = self._processes[instance_id]
+            process.state, process.reason, process.message = State.RUNNING, "", ""
+            process.restart_due = False
+            self._happened.put(instance_id)
+
     def recover(self, instance_id: str) -> None:
         """The process manager starts a crashed process again."""
         with self._lock:
@@ -166,19 +186,26 @@ class MemoryDriver:
 
     def _start(self, spec: InstanceSpec, anew: bool = False) -> None:
         process = self._processes.setdefault(spec.id, _Process(State.STOPPED, spec, ""))
-        alive = process.state in {State.STARTING, State.RUNNING}
+        alive = process.state in ALIVE - {State.BACKOFF}
         if alive and process.digest == spec.digest() and not anew:
             return
         process.state, process.spec, process.digest = State.STARTING, spec, spec.digest()
-        process.reason = process.message = ""
+        process.reason, process.message, process.restart_due = "", "", False
         process.incarnation = next(self._numbers)
         process.lines.append(f"{spec.name} starts")
 
     def _stop(self, spec: InstanceSpec) -> None:
         process = self._processes.setdefault(spec.id, _Process(State.STOPPED, spec, spec.digest()))
         process.state, process.incarnation = State.STOPPED, 0
-        process.reason = process.message = ""
+        process.reason, process.message, process.restart_due = "", "", False
 
     def _seen(self, process: _Process) -> Observation:
         incarnation = str(process.incarnation) if process.incarnation else ""
-        return Observation(process.state, process.digest, incarnation, process.reason, process.message)
+        return Observation(
+            process.state,
+            process.digest,
+            incarnation,
+            process.reason,
+            process.message,
+            restart_due=process.restart_due,
+        )

@@ -12,7 +12,6 @@ exactly while its instance is meant to run, since supervisord starts what it fin
 No wall between tenants: flows can run any code, and all instances are the same system user.
 """
 
-import http.client
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -24,26 +23,24 @@ from types import MappingProxyType
 
 from tenants.provisioning.driver import DriverError
 from tenants.provisioning.plan import Action, Verb
-from tenants.provisioning.processes import logfile, survivors
+from tenants.provisioning.processes import containment, logfile, survivors
 from tenants.provisioning.processes.endings import ending
 from tenants.provisioning.processes.folders import Account, Folders, Record, checked_id, is_id
+from tenants.provisioning.processes.health import WATCH_SECONDS, Condition, Health
 from tenants.provisioning.processes.supervisor import (
     Process,
     ProcessState,
     Program,
     ProgramFolder,
     Supervisor,
-    UnixConnection,
 )
-from tenants.provisioning.spec import ABSENT, InstanceSpec, Observation, State
+from tenants.provisioning.spec import ABSENT, NOT_RESPONDING, InstanceSpec, Observation, State
 
 SUPERVISOR_SOCKET = "supervisor.sock"
 PROGRAMS = "programs"
 SOCKETS = "i"
 
 PROBE_SECONDS = 1.0
-WATCH_PROBE_SECONDS = 0.1  # the watch asks one after another
-WATCH_SECONDS = 1.0
 WATCH_SECONDS_WHILE_STARTING = 0.2
 
 
@@ -56,7 +53,8 @@ class LocalConfig:
     as we do. ``passed_on`` are variables of our own environment that every instance gets (a proxy,
     a time zone). ``log_bytes`` is the size at which a log is rotated,
     ``settle_seconds`` how long a process has to live for its end not to count as a failed start,
-    ``stop_seconds`` what it gets between SIGTERM and SIGKILL.
+    ``stop_seconds`` what it gets between SIGTERM and SIGKILL. One that responds no longer is called so
+    within ``unresponsive_seconds``, and restarted after ``unresponsive_restart_seconds``.
     """
 
     installation: str
@@ -71,6 +69,8 @@ class LocalConfig:
     log_bytes: int = 5 * 1024 * 1024
     settle_seconds: int = 30
     stop_seconds: int = 10
+    unresponsive_seconds: int = 30
+    unresponsive_restart_seconds: int = 120
 
     @property
     def supervisor_socket(self) -> Path:
@@ -100,6 +100,9 @@ class LocalDriver:
         self._folders = Folders(config.instances_dir, config.sockets_dir, config.installation, self._account)
         self._programs = ProgramFolder(config.programs_dir)
         self._supervisor = Supervisor(config.supervisor_socket)
+        self._health = Health(
+            unresponsive=config.unresponsive_seconds, restart=config.unresponsive_restart_seconds
+        )
 
     # --- Looking ----------------------------------------------------------------------------------
 
@@ -122,7 +125,7 @@ class LocalDriver:
         seen: dict[str, _Moment] | None = None
         while not stop.is_set():
             try:
-                now = self._moments(seen or {})
+                now = self._moments()
                 changed = self.inventory() if seen is None else _changed(seen, now)
             except DriverError:
                 seen = None  # whatever happened meanwhile was missed: name everything afterwards
@@ -130,7 +133,7 @@ class LocalDriver:
                 continue
             yield from sorted(changed)
             seen = now
-            starting = any(moment.pid and not moment.answers for moment in now.values())
+            starting = any(moment.condition in _COMING_UP for moment in now.values())
             stop.wait(WATCH_SECONDS_WHILE_STARTING if starting else WATCH_SECONDS)
 
     def logs(self, instance_id: str, *, tail: int, follow: bool, stop: Event) -> Iterator[str]:
@@ -150,6 +153,8 @@ class LocalDriver:
             match action.verb:
                 case Verb.CREATE | Verb.UPDATE | Verb.REPAIR | Verb.START:
                     self._bring_up(spec) if spec.power else self._lay_down(spec)
+                case Verb.RESTART:
+                    self._restart(spec)
                 case Verb.STOP:
                     self._take_down(spec.id)
                 case Verb.REMOVE:
@@ -175,6 +180,12 @@ class LocalDriver:
         self._programs.write(self._program(spec))
         self._supervisor.add(spec.id, self._programs)
 
+    def _restart(self, spec: InstanceSpec) -> None:
+        process = self._process(spec.id)
+        if process is not None and self._observed(spec.id, process).restart_due:
+            self._clear_the_place(spec.id)
+            self._bring_up(spec)
+
     def _lay_down(self, spec: InstanceSpec) -> None:
         """What is there while the power is off."""
         self._clear_the_place(spec.id)
@@ -187,6 +198,9 @@ class LocalDriver:
         self._programs.discard(instance_id)
         if not self._supervisor.remove(instance_id, within=self._config.stop_seconds + 2):
             return False
+        # A flow can detach a process from what supervisord stops; and what an earlier supervisord left,
+        # ended by kill -9, would be a second one of the same.
+        survivors.end(self._config.run_dir, instance_id, within=self._config.stop_seconds)
         self._folders.environment(instance_id).unlink(missing_ok=True)
         self._folders.close_socket_folder(name)
         return True
@@ -194,8 +208,6 @@ class LocalDriver:
     def _clear_the_place(self, instance_id: str) -> None:
         if not self._take_down(instance_id):
             raise DriverError("Its process is still stopping.", reason="stopping", retry_after=1)
-        # what an earlier supervisord left, ended by kill -9, would be a second one of the same
-        survivors.end(self._config.run_dir, instance_id, within=self._config.stop_seconds)
 
     def _remove(self, instance_id: str) -> None:
         self._clear_the_place(instance_id)
@@ -219,13 +231,21 @@ class LocalDriver:
         return Program(
             group=spec.id,
             name=_process_name(spec),
-            command=(*self._wrapper(), _found("env"), "-i", *variables, *node, *self._config.program),
+            command=(
+                *containment.wrapper(self._account),
+                _found("env"),
+                "-i",
+                *variables,
+                *node,
+                *self._config.program,
+            ),
             directory=self._folders.userdir(spec.id),
             log=self._folders.log(spec.id),
             log_bytes=self._config.log_bytes,
             stop_seconds=self._config.stop_seconds,
             settle_seconds=self._config.settle_seconds,
-            user=self._account.name if self._account else None,
+            # in a namespace of its own it becomes that user by itself
+            user=self._account.name if self._account and not containment.has_pid_namespaces() else None,
         )
 
     def _variables(self, spec: InstanceSpec) -> dict[str, str]:
@@ -242,13 +262,6 @@ class LocalDriver:
             survivors.RUN_MARKER: str(self._config.run_dir),
             survivors.INSTANCE_MARKER: spec.id,
         }
-
-    def _wrapper(self) -> list[str]:
-        """Linux only: makes the process end with supervisord, and unable to become root again."""
-        setpriv = shutil.which("setpriv")
-        if setpriv is None:
-            return []
-        return [setpriv, "--pdeathsig", "SIGTERM", *(["--no-new-privs"] if self._account else [])]
 
     def _link_commands(self) -> None:
         modules = self._config.node.parent.parent / "lib" / "node_modules" / "npm" / "bin"
@@ -286,43 +299,47 @@ class LocalDriver:
         return (self._programs.process_name(instance_id) or "").partition(".")[0]
 
     def _observed(self, instance_id: str, process: Process) -> Observation:
-        name, _, digest = process.name.partition(".")
-        state = _state(process)
-        incarnation = f"{process.pid}-{process.started}" if process.pid else ""
-        if state == State.STARTING and self._answers(name):
-            return Observation(State.RUNNING, digest, incarnation)
-        if state == State.STARTING and process.state == ProcessState.RUNNING:
-            message = "It has been started, and does not answer yet."
-            return Observation(state, digest, incarnation, "not_answering", message)
+        digest, state, run = process.name.partition(".")[2], _state(process), _run(process)
+        if state == State.STARTING:
+            return self._observed_alive(process, digest)
         if state in {State.BACKOFF, State.FAILED}:
             log = logfile.tail_text(self._folders.log(instance_id), 16 * 1024)
             why = ending(process.name, self._supervisor.log_tail(), log)
-            return Observation(state, digest, incarnation, why.reason, why.message)
-        return Observation(state, digest, incarnation)
+            return Observation(state, digest, run, why.reason, why.message)
+        return Observation(state, digest, run)
 
-    def _answers(self, name: str, within: float = PROBE_SECONDS) -> bool:
-        path = self._folders.socket(name)
-        if not path.exists():
-            return False
-        connection = UnixConnection(path, within)
-        try:
-            connection.request("HEAD", "/-/ready", headers={"Connection": "close"})
-            connection.getresponse()
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
-        return True
+    def _observed_alive(self, process: Process, digest: str) -> Observation:
+        condition, run = self._condition(process, within=PROBE_SECONDS), _run(process)
+        match condition:
+            case Condition.RESPONDS:
+                return Observation(State.RUNNING, digest, run)
+            case Condition.UNRESPONSIVE | Condition.OVERDUE:
+                seconds = self._config.unresponsive_restart_seconds
+                message = f"Node-RED does not respond. It is restarted when this has lasted {seconds} s."
+                due = condition == Condition.OVERDUE
+                return Observation(State.UNRESPONSIVE, digest, run, NOT_RESPONDING, message, restart_due=due)
+            case Condition.LOST:
+                message = "The socket of Node-RED was removed, so that it cannot be reached. It is restarted."
+                return Observation(State.UNRESPONSIVE, digest, run, NOT_RESPONDING, message, restart_due=True)
+            case Condition.SILENT:
+                message = "Node-RED has started, and does not respond yet."
+                return Observation(State.STARTING, digest, run, NOT_RESPONDING, message)
+        return Observation(State.STARTING, digest, run)
 
-    def _moments(self, before: Mapping[str, "_Moment"]) -> dict[str, "_Moment"]:
+    def _condition(self, process: Process, *, within: float = 0.0, every: float = 0.0) -> Condition:
+        return self._health.of(self._socket_of(process), _run(process), within=within, every=every)
+
+    def _socket_of(self, process: Process) -> Path:
+        return self._folders.socket(process.name.partition(".")[0])
+
+    def _moments(self) -> dict[str, "_Moment"]:
         processes = [process for process in self._supervisor.processes() if is_id(process.group)]
-        return {process.group: self._moment(process, before.get(process.group)) for process in processes}
+        self._health.forget_all_but({self._socket_of(process) for process in processes})
+        return {process.group: self._moment(process) for process in processes}
 
-    def _moment(self, process: Process, before: "_Moment | None") -> "_Moment":
-        known = before is not None and before.answers and before.pid == process.pid
-        name = process.name.partition(".")[0]
-        answers = known or (bool(process.pid) and self._answers(name, WATCH_PROBE_SECONDS))
-        return _Moment(process.name, process.state, process.pid, answers)
+    def _moment(self, process: Process) -> "_Moment":
+        condition = self._condition(process, every=self._health.every) if process.pid else None
+        return _Moment(process.name, process.state, process.pid, condition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,11 +349,19 @@ class _Moment:
     name: str
     state: ProcessState
     pid: int
-    answers: bool
+    condition: Condition | None
+
+
+_COMING_UP = frozenset({Condition.STARTING, Condition.SILENT})
 
 
 def _changed(before: Mapping[str, _Moment], now: Mapping[str, _Moment]) -> set[str]:
     return {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+
+
+def _run(process: Process) -> str:
+    """The name of this run of the process, empty where it does not run."""
+    return f"{process.pid}-{process.started}" if process.pid else ""
 
 
 def _process_name(spec: InstanceSpec) -> str:

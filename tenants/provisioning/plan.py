@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from tenants.provisioning.spec import InstanceSpec, Observation, State
 
-ALIVE = frozenset({State.STARTING, State.RUNNING, State.BACKOFF})
+ALIVE = frozenset({State.STARTING, State.RUNNING, State.UNRESPONSIVE, State.BACKOFF})
 
 
 class Verb(StrEnum):
@@ -15,6 +15,7 @@ class Verb(StrEnum):
     UPDATE = "update"  # replace what is there by the specification; restarts it where the power is on
     REPAIR = "repair"  # put back what somebody else changed or removed; restart only where it must be
     START = "start"
+    RESTART = "restart"  # end and start what does not respond; nothing where it does
     STOP = "stop"
     REMOVE = "remove"  # the process and everything that belongs to it
 
@@ -40,6 +41,8 @@ def plan(spec: InstanceSpec, seen: Observation) -> list[Action]:
         return [Action(Verb.STOP, "its power is off")] if seen.state != State.STOPPED else []
     if seen.digest != spec.digest():
         return [Action(Verb.UPDATE, "what it reads at its start has changed")]
+    if seen.restart_due:
+        return [Action(Verb.RESTART, "it did not respond")]
     if seen.state in ALIVE:
         return []
     return [Action(Verb.START, "its power is on")]

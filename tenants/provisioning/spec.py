@@ -159,13 +159,17 @@ class InstanceSpec:
         return hashlib.sha256(json.dumps(read_at_start, sort_keys=True).encode()).hexdigest()[:32]
 
 
+NOT_RESPONDING = "not_responding"  # the reason of State.UNRESPONSIVE, in every driver
+
+
 class State(StrEnum):
     """What the world does with an instance, in the words of every driver."""
 
     ABSENT = "absent"
     STOPPED = "stopped"
     STARTING = "starting"
-    RUNNING = "running"  # and it answers
+    RUNNING = "running"  # and it responds
+    UNRESPONSIVE = "unresponsive"  # it responded before, and no longer does: it hangs, or cannot be reached
     STOPPING = "stopping"
     BACKOFF = "backoff"  # it ended; the process manager will start it again by itself
     FAILED = "failed"  # it ended; nobody will start it again but us
@@ -178,8 +182,9 @@ class Observation:
     ``digest`` is the one the running configuration was made from. ``incarnation`` names one run of
     the process (it changes with every start), ``reason`` is a snake_case code and ``message`` a
     sentence for people. ``drift`` tells what somebody else changed or removed, a few words each, such
-    as ``Service node-red-kitchen is missing``. That nothing answered is not an observation: it is a
-    ``DriverError``.
+    as ``Service node-red-kitchen is missing``. ``restart_due``: it has not responded for so long that it
+    has to be restarted, where the driver's process manager does not do that. That nothing answered is not
+    an observation: it is a ``DriverError``.
     """
 
     state: State
@@ -188,6 +193,7 @@ class Observation:
     reason: str = ""
     message: str = ""
     drift: tuple[str, ...] = ()
+    restart_due: bool = False
 
 
 ABSENT = Observation(State.ABSENT)

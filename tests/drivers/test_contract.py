@@ -7,7 +7,7 @@ import pytest
 
 from tenants.provisioning.driver import DriverError
 from tenants.provisioning.plan import Verb, plan
-from tenants.provisioning.spec import ABSENT, InstanceSpec, State
+from tenants.provisioning.spec import ABSENT, NOT_RESPONDING, InstanceSpec, State
 from tests.drivers.worlds import World, do, eventually, instance, until, watching
 
 
@@ -124,6 +124,30 @@ def test_it_notices_a_crash(world: World) -> None:
         eventually(lambda: spec.id in named, bool)
     seen = world.driver.observe(spec)
     assert seen.incarnation != before.incarnation or seen.state == State.BACKOFF
+
+
+def test_it_tells_a_process_that_hangs_from_one_that_ended(world: World) -> None:
+    spec = running(world)
+    before = world.driver.observe(spec)
+    with watching(world.driver) as named:
+        eventually(lambda: spec.id in named, bool)
+        named.clear()
+        world.hang(spec)
+        seen = until(world.driver, spec, State.UNRESPONSIVE)
+        assert (seen.reason, seen.incarnation) == (NOT_RESPONDING, before.incarnation)
+        assert seen.message
+        eventually(lambda: spec.id in named, bool)
+        world.hang(spec, hangs=False)
+        assert until(world.driver, spec, State.RUNNING) == before
+        do(world.driver, Verb.RESTART, spec)
+        assert world.driver.observe(spec) == before
+
+
+def test_it_stops_a_process_that_hangs(world: World) -> None:
+    spec = running(world)
+    world.hang(spec)
+    do(world.driver, Verb.STOP, replace(spec, power=False))
+    assert until(world.driver, spec, State.STOPPED).incarnation == ""
 
 
 def test_who_looks_only_when_the_watch_names_it_sees_it_come_up(world: World) -> None:

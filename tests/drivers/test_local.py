@@ -11,16 +11,17 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from tenants.provisioning.driver import DriverError
 from tenants.provisioning.local import LocalDriver
 from tenants.provisioning.plan import Verb, plan
-from tenants.provisioning.processes import survivors
+from tenants.provisioning.processes import containment, survivors
 from tenants.provisioning.processes.folders import Folders
 from tenants.provisioning.processes.supervisor import ProgramFolder, Supervisor, UnixConnection
-from tenants.provisioning.spec import InstanceSpec, Observation, State
+from tenants.provisioning.spec import NOT_RESPONDING, InstanceSpec, Observation, State
 from tests.drivers.reachable import reachable
 from tests.drivers.worlds import (
     HERE,
@@ -197,6 +198,129 @@ def test_what_ignores_sigterm_is_stopped_all_the_same(shared_local: LocalWorld) 
     do(shared_local.driver, Verb.STOP, replace(spec, power=False))
     assert shared_local.driver.observe(spec).state == State.STOPPED
     assert not alive(pid)
+
+
+# --- Processes that a flow detached ---------------------------------------------------------------
+
+
+def in_a_namespace() -> None:
+    if os.getuid() != 0 or not containment.has_pid_namespaces():
+        pytest.skip("PID namespaces are not permitted here")
+
+
+def sleepers(seconds: str) -> set[int]:
+    """Processes that only sleep for so long: a number that no other test uses."""
+    command = f"sleep\0{seconds}\0".encode()
+    found = {path for path in Path("/proc").glob("[0-9]*/cmdline") if command in read_or_nothing(path)}
+    return {int(path.parent.name) for path in found}
+
+
+def read_or_nothing(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it ended meanwhile
+        return b""
+
+
+@on_linux
+@pytest.mark.parametrize("end", ["stop", "crash", "kill"])
+def test_what_a_flow_detached_ends_with_it(shared_local: LocalWorld, end: str) -> None:
+    in_a_namespace()
+    spec, seconds = up(shared_local), str(uuid4().int % 10**9 + 10**6)
+    before = shared_local.driver.observe(spec)
+    shared_local.tell(spec, "detach", f"/bin/sleep {seconds}")
+    eventually(lambda: sleepers(seconds), bool)
+    if end == "stop":
+        do(shared_local.driver, Verb.STOP, replace(spec, power=False))
+        assert not sleepers(seconds)
+        return
+    if end == "crash":
+        shared_local.crash(spec)
+    else:
+        os.kill(shared_local.pid(spec), signal.SIGKILL)
+    eventually(lambda: shared_local.driver.observe(spec), lambda seen: seen.incarnation != before.incarnation)
+    assert not sleepers(seconds)
+
+
+@on_linux
+def test_what_was_detached_and_has_ended_is_collected(shared_local: LocalWorld) -> None:
+    in_a_namespace()
+    spec = up(shared_local)
+    for _ in range(3):
+        shared_local.tell(spec, "detach", "/bin/true")
+    eventually(lambda: shared_local.tell(spec, "pids"), lambda pids: len(pids) == 2)
+
+
+@on_linux
+def test_an_instance_sees_no_process_of_another(shared_local: LocalWorld) -> None:
+    in_a_namespace()
+    one, another = up(shared_local), up(shared_local)
+    assert shared_local.pid(another) not in shared_local.tell(one, "pids")
+    assert len(shared_local.tell(one, "pids")) == 2
+
+
+@on_linux
+def test_without_namespaces_a_stop_ends_what_kept_its_environment(
+    local: LocalWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containment, "has_pid_namespaces", lambda: False)
+    spec, seconds = up(local), str(uuid4().int % 10**9 + 10**6)
+    run = f"{survivors.RUN_MARKER}={local.config.run_dir}"
+    local.tell(spec, "detach", f"{run} {survivors.INSTANCE_MARKER}={spec.id} /bin/sleep {seconds}")
+    eventually(lambda: sleepers(seconds), bool)
+    do(local.driver, Verb.STOP, replace(spec, power=False))
+    assert local.driver.observe(spec).state == State.STOPPED
+    assert not sleepers(seconds)
+
+
+# --- Processes that do not respond ----------------------------------------------------------------
+
+
+def test_what_hangs_for_too_long_is_restarted() -> None:
+    with local_world(unresponsive_restart_seconds=5) as world:
+        spec = up(world)
+        before = world.driver.observe(spec)
+        with watching(world.driver) as named:
+            world.hang(spec)
+            eventually(lambda: world.driver.observe(spec), lambda seen: seen.restart_due)
+            eventually(lambda: spec.id in named, bool)
+        assert reconcile(world.driver, spec).incarnation != before.incarnation
+
+
+def test_what_is_only_busy_is_left_alone(shared_local: LocalWorld) -> None:
+    spec = up(shared_local)
+    before = shared_local.driver.observe(spec)
+    with watching(shared_local.driver):
+        busy = threading.Thread(target=shared_local.tell, args=(spec, "loop", 1.2))
+        busy.start()
+        while busy.is_alive():
+            assert shared_local.driver.observe(spec) == before
+        busy.join()
+    assert shared_local.driver.observe(spec) == before
+
+
+@on_linux
+@pytest.mark.parametrize("removed", ["socket", "folder", "all folders"])
+def test_what_has_lost_its_socket_is_restarted_at_once(local: LocalWorld, removed: str) -> None:
+    spec = up(local)
+    before = local.driver.observe(spec)
+    folder = local.config.sockets_dir / spec.name
+    with watching(local.driver) as named:
+        eventually(lambda: spec.id in named, bool)
+        named.clear()
+        if removed == "socket":
+            (folder / "http.sock").unlink()
+        else:
+            shutil.rmtree(folder if removed == "folder" else folder.parent)
+        eventually(lambda: spec.id in named, bool)
+    for driver in (local.driver, LocalDriver(local.config)):  # and one that has not seen it before
+        seen = driver.observe(spec)
+        assert (seen.state, seen.reason, seen.restart_due) == (State.UNRESPONSIVE, NOT_RESPONDING, True)
+        assert seen.incarnation == before.incarnation
+    assert reconcile(local.driver, spec).incarnation != before.incarnation
+
+
+# --- A process manager that ended -----------------------------------------------------------------
 
 
 @on_linux

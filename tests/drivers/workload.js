@@ -1,6 +1,7 @@
 // A stand-in for Node-RED: serves HTTP on FLOWSTEAD_LISTEN and does what it is told.
 const fs = require('node:fs')
 const http = require('node:http')
+const { spawn } = require('node:child_process')
 
 const variables = JSON.parse(fs.readFileSync(process.env.FLOWSTEAD_ENV_FILE, 'utf8'))
 const commands = {
@@ -9,6 +10,12 @@ const commands = {
     '/process': () => ({ pid: process.pid, uid: process.getuid(), cwd: process.cwd(), args: process.execArgv }),
     '/print': (argument) => console.log(argument),
     '/fill': (argument) => { for (let i = 0; i < Number(argument); i++) console.log(`line ${i} ${'x'.repeat(1000)}`) },
+    '/loop': (argument) => { for (const end = Date.now() + 1000 * Number(argument); Date.now() < end;); },
+    '/detach': (argument) => {
+        const child = spawn('setsid', ['env', '-i', ...argument.split(' ')], { detached: true, stdio: 'ignore' })
+        child.unref()
+    },
+    '/pids': () => fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number),
     '/read': (argument) => { try { return fs.readFileSync(argument, 'utf8') } catch (error) { return { error: error.code } } },
 }
 

