@@ -144,6 +144,8 @@ def _verdict(
     if seen.state in (State.FAILED, State.BACKOFF, State.UNRESPONSIVE):
         return Phase.FAILING, seen.reason or "exited", seen.message or "Node-RED ended by itself."
     if len(exits) >= FLAPS and now - datetime.fromisoformat(exits[-1]) < STEADY:
+        if seen.ended_reason:  # the same as between two runs, so that the reason does not come and go
+            return Phase.FAILING, seen.ended_reason, seen.ended_message
         return Phase.FAILING, "crash_loop", f"Node-RED ended {len(exits)} times in the last 10 minutes."
     if seen.state == State.RUNNING:
         return Phase.RUNNING, "", ""

@@ -14,9 +14,10 @@ No wall between tenants: flows can run any code, and all instances are the same 
 
 import os
 import shutil
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from types import MappingProxyType
@@ -24,7 +25,7 @@ from types import MappingProxyType
 from tenants.provisioning.driver import DriverError
 from tenants.provisioning.plan import Action, Verb
 from tenants.provisioning.processes import containment, logfile, survivors
-from tenants.provisioning.processes.endings import ending
+from tenants.provisioning.processes.endings import UNKNOWN, Ending, ending
 from tenants.provisioning.processes.folders import Account, Folders, Record, checked_id, is_id
 from tenants.provisioning.processes.health import WATCH_SECONDS, Condition, Health
 from tenants.provisioning.processes.supervisor import (
@@ -42,6 +43,8 @@ SOCKETS = "i"
 
 PROBE_SECONDS = 1.0
 WATCH_SECONDS_WHILE_STARTING = 0.2
+YOUNG_SECONDS = 60  # for so long a process is seen together with the end of the one before
+LOG_BYTES = 256 * 1024  # of an instance's log in which an end may be explained
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,12 +304,18 @@ class LocalDriver:
     def _observed(self, instance_id: str, process: Process) -> Observation:
         digest, state, run = process.name.partition(".")[2], _state(process), _run(process)
         if state == State.STARTING:
-            return self._observed_alive(process, digest)
+            seen = self._observed_alive(process, digest)
+            is_young = time.time() - process.started < YOUNG_SECONDS
+            why = self._ending(instance_id, process) if is_young else None
+            return replace(seen, ended_reason=why.reason, ended_message=why.message) if why else seen
         if state in {State.BACKOFF, State.FAILED}:
-            log = logfile.tail_text(self._folders.log(instance_id), 16 * 1024)
-            why = ending(process.name, self._supervisor.log_tail(), log)
+            why = self._ending(instance_id, process) or UNKNOWN
             return Observation(state, digest, run, why.reason, why.message)
         return Observation(state, digest, run)
+
+    def _ending(self, instance_id: str, process: Process) -> Ending | None:
+        log = logfile.tail_text(self._folders.log(instance_id), LOG_BYTES)
+        return ending(process.name, self._supervisor.log_tail(), log)
 
     def _observed_alive(self, process: Process, digest: str) -> Observation:
         condition, run = self._condition(process, within=PROBE_SECONDS), _run(process)

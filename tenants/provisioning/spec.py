@@ -184,7 +184,8 @@ class Observation:
     sentence for people. ``drift`` tells what somebody else changed or removed, a few words each, such
     as ``Service node-red-kitchen is missing``. ``restart_due``: it has not responded for so long that it
     has to be restarted, where the driver's process manager does not do that. That nothing answered is not
-    an observation: it is a ``DriverError``.
+    an observation: it is a ``DriverError``. ``ended_reason`` and ``ended_message`` tell how the run before
+    this one ended, as far as the driver knows: at least for a minute after a process ended by itself.
     """
 
     state: State
@@ -194,6 +195,8 @@ class Observation:
     message: str = ""
     drift: tuple[str, ...] = ()
     restart_due: bool = False
+    ended_reason: str = ""
+    ended_message: str = ""
 
 
 ABSENT = Observation(State.ABSENT)

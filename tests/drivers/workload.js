@@ -26,6 +26,9 @@ const server = http.createServer((request, response) => {
     response.end(JSON.stringify(answer ?? null))
 })
 
+function fillHeap() { for (const kept = []; ;) kept.push(new Array(1000).fill(kept.length)) }
+
+if (variables.FILL_HEAP_AFTER) setTimeout(fillHeap, Number(variables.FILL_HEAP_AFTER))
 if (variables.EXIT_AT_ONCE) process.exit(Number(variables.EXIT_AT_ONCE))
 process.on('SIGTERM', () => { if (!variables.IGNORE_SIGTERM) process.exit(0) })
 fs.rmSync(process.env.FLOWSTEAD_LISTEN, { force: true })

@@ -1,42 +1,46 @@
 """Why a process ended, read out of supervisord's log: its interface does not tell. Pure."""
 
 import re
+import signal
 from dataclasses import dataclass
 
 _OUT_OF_MEMORY = "heap out of memory"
+_SIGNALS = {number.value: number.name for number in signal.Signals}
+_SHELLS_SIGNALS = 128  # what the shell before an instance adds to the signal that ended it
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """``reason`` is a snake_case code, ``message`` a sentence for people."""
+    """``reason`` is a snake_case code, ``message`` a sentence for people: the same for the same cause,
+    however often it happens."""
 
     reason: str
     message: str
 
 
-def ending(process_name: str, supervisor_log: str, process_log: str) -> Ending:
-    """Why the process ``process_name`` ended the last time, and how often in a row.
+UNKNOWN = Ending("exited", "It ended by itself. Its log says why.")
+
+
+def ending(process_name: str, supervisor_log: str, process_log: str) -> Ending | None:
+    """Why the process ``process_name`` ended the last time; None where it is not seen to have ended.
 
     ``supervisor_log`` and ``process_log`` are the ends of the two logs.
     """
-    how = _endings_in_a_row(process_name, supervisor_log)
-    if not how:
-        return Ending("exited", "It ended by itself. Its log says why.")
-    times = f", {len(how)} times in a row" if len(how) > 1 else ""
-    if "SIGABRT" in how[-1] and _OUT_OF_MEMORY in process_log:
-        return Ending("out_of_memory", f"It needed more memory than its size gives it{times}.")
-    if killed := re.match(r"terminated by (SIG[A-Z0-9]+)", how[-1]):
-        return Ending("killed", f"It was ended by the signal {killed[1]}{times}. Its log may say why.")
-    code = how[-1].removeprefix("exit status ")
-    return Ending("exited", f"It ended with exit code {code}{times}. Its log says why.")
+    exits = re.findall(rf"exited: {re.escape(process_name)} \(([^;)]+)", supervisor_log)
+    if not exits:
+        return None
+    killed_by = _signal(exits[-1])
+    if killed_by == "SIGABRT" and _OUT_OF_MEMORY in process_log:
+        return Ending("out_of_memory", "It needed more memory than its size gives it.")
+    if killed_by:
+        return Ending("killed", f"It was ended by the signal {killed_by}. Its log may say why.")
+    return Ending("exited", f"It ended with exit code {exits[-1].split()[-1]}. Its log says why.")
 
 
-def _endings_in_a_row(process_name: str, log: str) -> list[str]:
-    name = re.escape(process_name)
-    line = re.compile(
-        rf"(?:exited: {name} \((?P<how>[^;)]+).*|success: {name} entered RUNNING.*)$", re.MULTILINE
-    )
-    found: list[str] = []
-    for match in line.finditer(log):
-        found = [*found, match["how"].strip()] if match["how"] else []
-    return found
+def _signal(how: str) -> str | None:
+    """The name of the signal that ended it, from supervisord's words ``terminated by SIGKILL (core dumped)``
+    or ``exit status 137``."""
+    if told := re.match(r"terminated by (SIG[A-Z0-9]+)", how):
+        return told[1]
+    code = how.split()[-1]
+    return _SIGNALS.get(int(code) - _SHELLS_SIGNALS) if code.isdigit() else None
