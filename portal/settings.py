@@ -109,6 +109,7 @@ KUBERNETES: dict[str, Any] = {
     "runtime_class": env.KUBERNETES_RUNTIME_CLASS,
     "node_selector": env.KUBERNETES_NODE_SELECTOR,
     "image_pull_policy": env.KUBERNETES_IMAGE_PULL_POLICY,
+    **_UNRESPONSIVE,
 }
 
 # --- What is installed ----------------------------------------------------------------------------

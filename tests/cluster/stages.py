@@ -10,6 +10,7 @@ A pod has a *fate*: the annotation `flowstead.test/fate`, and without one a word
 | `oom` | `runs-out-of-memory` | the same, OOMKilled with code 137 |
 | `exit-<code>` | | the same with this code |
 | `unready` | `never-ready` | runs, and never becomes ready |
+| `hangs` | | runs on and is not ready any more |
 | `restart-<n>` | | ends once, runs again with the restart count n and is ready |
 | `lingers` | | runs; deleted, it goes on terminating as long as it has this fate |
 
@@ -41,6 +42,7 @@ _SITUATION = (
     + """
 def wish: fate as $fate |
   if $fate == "image" or $fate == "unready" then $fate
+  elif $fate == "hangs" then "unready"
   elif $fate == "crash" or $fate == "oom" or ($fate | startswith("exit-")) then "end"
   elif ($fate | startswith("restart-")) and ($fate[8:] | tonumber) > count then "restart"
   else "run" end;

@@ -151,6 +151,10 @@ class KubernetesWorld:
     def crash(self, spec: InstanceSpec) -> None:
         self.set_fate(spec, "restart-1")
 
+    def hang(self, spec: InstanceSpec, hangs: bool = True) -> None:
+        time.sleep(1.1 if hangs else 0)  # a pod's times are in seconds: it has to be ready for one at least
+        self.set_fate(spec, "hangs" if hangs else None)
+
     def print(self, spec: InstanceSpec, line: str) -> None:
         self.own_plane.print(self.namespace(spec), self.pod(spec), line)
 

@@ -44,6 +44,11 @@ def run(**settings: str) -> subprocess.CompletedProcess[str]:
         ({"REGISTRY_URL": "registry.example.com"}, "REGISTRY_URL must be an address"),
         ({"REGISTRY_UPLINK": "yarn"}, "REGISTRY_UPLINK must be an address"),
         ({"REGISTRY_REFRESH_SECONDS": "0"}, "REGISTRY_REFRESH_SECONDS must be a whole number"),
+        ({"UNRESPONSIVE_SECONDS": "9"}, "UNRESPONSIVE_SECONDS must be a whole number from 10 to 3600"),
+        (
+            {"UNRESPONSIVE_SECONDS": "90", "UNRESPONSIVE_RESTART_SECONDS": "60"},
+            "UNRESPONSIVE_RESTART_SECONDS must be a whole number from 90",
+        ),
         ({"KUBERNETES_NAMESPACES": "many"}, "KUBERNETES_NAMESPACES must be one of tenant, single"),
         ({"KUBERNETES_ROUTE": "road"}, "KUBERNETES_ROUTE must be one of ingress, gateway"),
         ({"KUBERNETES_NAMESPACE": "Mine"}, "KUBERNETES_NAMESPACE must be a name of a-z"),
@@ -166,3 +171,12 @@ def test_a_cluster_can_be_made_of_the_settings():
     names = ("namespaces", "namespace_prefix", "route", "private_networks", "dns_namespace")
     for name in (*names, "ingress_namespace", "image_pull_policy", "allowed_networks", "storage_class"):
         assert getattr(cluster, name) == getattr(Cluster(installation="1"), name)
+
+
+def test_both_drivers_have_the_same_patience_with_what_does_not_respond():
+    given = {"UNRESPONSIVE_SECONDS": "200"}
+    times = "env.UNRESPONSIVE_SECONDS, env.UNRESPONSIVE_RESTART_SECONDS"
+    assert told(times) == "30 120"
+    assert told(times, **given) == "200 200"
+    for driver in (settings.LOCAL_DRIVER, settings.KUBERNETES):
+        assert (driver["unresponsive_seconds"], driver["unresponsive_restart_seconds"]) == (30, 120)

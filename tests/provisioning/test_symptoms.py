@@ -369,6 +369,37 @@ def test_it_runs_when_it_is_ready(restarts: int) -> None:
     assert read(deployment(), [running(restarts=restarts)]) == expected
 
 
+HANGS = "Node-RED does not respond. Kubernetes restarts it if this lasts."
+
+
+@pytest.mark.parametrize(
+    ("started", "ready_until", "expected"),
+    [
+        (True, "2025-03-01T10:07:00Z", seen(State.UNRESPONSIVE, "not_responding", HANGS, f"{UID}:0")),
+        (True, "2025-03-01T10:00:03Z", seen(State.STARTING, incarnation=f"{UID}:0")),  # the run before was
+        (True, None, seen(State.STARTING, incarnation=f"{UID}:0")),
+        (False, "2025-03-01T10:07:00Z", seen(State.STARTING, incarnation=f"{UID}:0")),
+    ],
+)
+def test_it_hangs_when_it_was_ready_before(
+    started: bool, ready_until: str | None, expected: Observation
+) -> None:
+    one = running(ready=False)
+    one["status"]["containerStatuses"][0]["started"] = started
+    one["status"]["conditions"][1]["lastTransitionTime"] = ready_until
+    assert read(deployment(), [one]) == expected
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_it_tells_how_the_run_before_ended(ready: bool) -> None:
+    one = running(ready, restarts=1)
+    one["status"]["containerStatuses"][0]["lastState"] = {"terminated": ended(3)}
+    found = read(deployment(), [one])
+    assert found.state == (State.RUNNING if ready else State.STARTING)
+    assert (found.reason, found.ended_reason) == ("", "exited")
+    assert found.ended_message == "It ended with exit code 3. It has been restarted once. Its log says why."
+
+
 PULL = (
     'Back-off pulling image "ghcr.io/flowstead/node-red:9": ErrImagePull: rpc error: code = NotFound desc = '
     'failed to pull and unpack image "ghcr.io/flowstead/node-red:9": not found'

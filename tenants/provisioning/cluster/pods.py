@@ -66,8 +66,9 @@ def _container(spec: InstanceSpec, cluster: Cluster, secret: str) -> Part:
         # Node.js says why it aborts, and that becomes part of the pod's status.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "startupProbe": _probe(every=1, timeout=1, failures=120),
-        "readinessProbe": _probe(every=5, timeout=2, failures=3),
-        "livenessProbe": _probe(every=20, timeout=5, failures=3),
+        # The last failure comes before the time is over, that of the restart when it is.
+        "readinessProbe": _probe(every=cluster.unresponsive_seconds // 6, timeout=2, failures=5),
+        "livenessProbe": _probe(every=cluster.unresponsive_restart_seconds // 6, timeout=5, failures=6),
         "volumeMounts": [
             {"name": "data", "mountPath": DATA_DIR},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108

@@ -36,6 +36,8 @@ class Cluster:
     ``namespace`` is the one of ``Namespaces.SINGLE``; otherwise it is ``<namespace_prefix>-<slug>``.
     ``tls_secret`` may hold ``{name}``; empty leaves the certificate to the controller. ``gateway`` is
     ``namespace/name`` or ``namespace/name/listener``. An empty class is the cluster's default.
+    An instance that responds no longer leaves its Service within ``unresponsive_seconds``, and is
+    restarted after ``unresponsive_restart_seconds``.
     ``private_networks`` are cut out of what instances may reach, ``allowed_networks`` put in again.
     """
 
@@ -58,6 +60,8 @@ class Cluster:
     runtime_class: str = ""
     node_selector: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     image_pull_policy: str = "IfNotPresent"
+    unresponsive_seconds: int = 30
+    unresponsive_restart_seconds: int = 120
 
     @property
     def is_shared(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tenants.provisioning.cluster.pods import CONTAINER
 from tenants.provisioning.manifests import DIGEST
-from tenants.provisioning.spec import Observation, State
+from tenants.provisioning.spec import NOT_RESPONDING, Observation, State
 
 LONGEST_MESSAGE = 500
 
@@ -194,11 +194,23 @@ def _of_container(pod: Object, warnings: Sequence[Object]) -> Observation:
     status = _blocked_before(pod) or _status_of(pod, CONTAINER)
     state = status.get("state") or {}
     if "running" in state:
-        is_ready = _condition(pod, "Ready").get("status") == "True"
-        return Observation(State.RUNNING) if is_ready else _starting()
+        last = _get(status, "lastState", "terminated")
+        end = _ended(status, last) if last else _starting()
+        return replace(_alive(pod, status), ended_reason=end.reason, ended_message=end.message)
     if "terminated" in state:
         return _ended(status, state["terminated"])
     return _waiting(status, state.get("waiting") or {}) or _held_up(pod, warnings)
+
+
+def _alive(pod: Object, status: Object) -> Observation:
+    """One that is not ready hangs where it has been ready in this run, and else is still starting."""
+    if _condition(pod, "Ready").get("status") == "True":
+        return Observation(State.RUNNING)
+    since = _condition(pod, "ContainersReady").get("lastTransitionTime") or ""
+    if status.get("started") and since > _get(status, "state", "running", "startedAt"):
+        sentence = "Node-RED does not respond. Kubernetes restarts it if this lasts."
+        return Observation(State.UNRESPONSIVE, reason=NOT_RESPONDING, message=sentence)
+    return _starting()
 
 
 def _waiting(status: Object, waiting: Object) -> Observation | None:
