@@ -18,17 +18,19 @@ from types import ModuleType
 
 from django.core.exceptions import ImproperlyConfigured
 
-from deploy.local import configuration, keys, modes, preflight
+from deploy.local import configuration, descendants, keys, modes, preflight
 from deploy.local.isolation import Isolation, isolation
 from deploy.local.layout import HERE, CannotStart, Layout, is_root, make_folder, write_private
 from deploy.local.progress import progress, say
 from deploy.local.ready import portal_answers, registry_answers
+from deploy.local.run_folder import RunFolder
 from tenants.provisioning.driver import DriverError
 from tenants.provisioning.processes import survivors
 from tenants.provisioning.processes.folders import sweep
 from tenants.provisioning.processes.supervisor import ProgramFolder, Supervisor
 
 STOP_SECONDS = 15.0
+END_SECONDS = 5.0  # for what supervisord has not stopped, between SIGTERM and SIGKILL
 READY_SECONDS = 300.0
 REGISTRY_SECONDS = 30.0
 STARTS = 6  # of supervisord, before the portal has answered for the first time
@@ -86,7 +88,9 @@ class Launcher:
             node_red=env.LOCAL_NODE_RED_DIR,
         )
         self._supervisord: subprocess.Popen[bytes] | None = None
+        self._held: list[int] = []  # locks on folders
         self._step = ""
+        self._problem = ""
 
     def run(self) -> None:
         layout = self._layout
@@ -96,7 +100,8 @@ class Launcher:
         preflight.check_user(self._env.LOCAL_USER)
         preflight.make_data_folder(layout)
         preflight.make_run_folder(layout)
-        held = [preflight.claim(layout.data), preflight.claim(layout.run)]
+        self._held = [preflight.claim(layout.data), preflight.claim(layout.run)]
+        descendants.adopt()
         try:
             survivors.end(layout.run)  # of a launcher that was ended by kill -9
             preflight.check_room(layout)
@@ -111,7 +116,7 @@ class Launcher:
             self._keep_up(way)
         finally:
             self._end()
-            for descriptor in held:
+            for descriptor in self._held:
                 os.close(descriptor)
 
     # --- Preparing --------------------------------------------------------------------------------
@@ -123,14 +128,14 @@ class Launcher:
         make_folder(layout.instances, 0o711 if is_root() else 0o700)
         for folder in (layout.logs, layout.supervisor, layout.programs, layout.registry):
             make_folder(folder, 0o700)
-        self._empty_run_folder()
-        # Rows say what runs: after a start the reconciler brings it up, and nothing comes up alone.
-        ProgramFolder(layout.programs).clear()
+        self._fill_run_folder()
         sweep(layout.instances)
         self._bootstrap()
 
-    def _empty_run_folder(self) -> None:
+    def _fill_run_folder(self) -> None:
         layout = self._layout
+        # Rows say what runs: after a start the reconciler brings it up, and nothing comes up alone.
+        ProgramFolder(layout.programs).clear()
         for path in layout.run.iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         make_folder(layout.web_sockets, 0o700)
@@ -154,6 +159,7 @@ class Launcher:
             self._layout.run / "supervisord.conf", configuration.supervisord_conf(self._layout, self._env)
         )
         write_private(self._layout.run / "Caddyfile", configuration.caddyfile(self._layout, self._env))
+        self._run_folder = RunFolder(self._layout, self._env.LOCAL_WEB_PROCESSES)
         return way
 
     def _environment(self, layout: Layout) -> dict[str, str]:
@@ -204,6 +210,7 @@ class Launcher:
         """Start the process manager again whenever it ends, and never give up: people rely on it now."""
         pause, started = PAUSE_SECONDS, time.monotonic()
         while not self._stop.wait(CHECK_SECONDS):
+            self._heal()
             if not self._is_down():
                 continue
             is_steady = time.monotonic() - started > STEADY_SECONDS
@@ -236,7 +243,7 @@ class Launcher:
         """Start supervisord; where an earlier one was killed, after ending what it left."""
         layout = self._layout
         if self._supervisord is not None:
-            survivors.end(layout.run)
+            descendants.end(within=END_SECONDS)
         ProgramFolder(layout.programs).quarantine()
         layout.supervisor_socket.unlink(missing_ok=True)
         supervisord = [sys.executable, "-I", str(HERE / "with_lasting_logs.py"), "supervisor.supervisord"]
@@ -251,11 +258,40 @@ class Launcher:
             start_new_session=True,  # Ctrl-C is ours to hear
         )
 
+    def _heal(self) -> None:
+        """Bring back what somebody removed from the run folder, and collect what has ended below us."""
+        supervisord = self._supervisord
+        if supervisord is None or supervisord.poll() is not None:
+            return
+        descendants.collect(but=supervisord.pid)
+        try:
+            if self._run_folder.is_broken(supervisord.pid):
+                self._renew_run_folder(supervisord)
+            else:
+                self._run_folder.restart_the_unreachable()
+            self._problem = ""
+        except (CannotStart, DriverError, OSError) as error:
+            if str(error) != self._problem:
+                say(f"The run folder cannot be repaired: {_sentence(error)}", problem=True)
+            self._problem = str(error)
+
+    def _renew_run_folder(self, supervisord: subprocess.Popen[bytes]) -> None:
+        """Make it as at the start, after ending all that used the old one."""
+        layout = self._layout
+        preflight.make_run_folder(layout)
+        if not os.path.samestat(os.fstat(self._held[-1]), layout.run.stat()):
+            self._held.append(preflight.claim(layout.run))
+        say("Files are missing in the run folder: everything is started again.", problem=True)
+        self._stop_all(supervisord)
+        descendants.end(within=END_SECONDS)
+        self._fill_run_folder()
+        self._way()
+
     def _end(self) -> None:
         if self._supervisord is not None and self._supervisord.poll() is None:
             self._stop_all(self._supervisord)
         if self._supervisord is not None:
-            survivors.end(self._layout.run)
+            descendants.end(within=END_SECONDS)
             shutil.rmtree(self._layout.run, ignore_errors=True)
 
     def _stop_all(self, supervisord: subprocess.Popen[bytes]) -> None:

@@ -19,6 +19,10 @@ import httpx
 ROOT = Path(__file__).resolve().parents[2]
 CHECKOUT = Path(os.environ.get("FLOWSTEAD_CHECKOUT", ROOT))  # which version is started; see tests/attacks
 READY_SECONDS = 60
+NOBODY = 65534
+# Root's Python and checkout are often where no other user may pass through, so this one may read everything.
+_MAY_READ = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
+AS_NOBODY = ("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", *_MAY_READ)
 
 
 def python() -> str:
@@ -69,12 +73,21 @@ def without_system_node() -> list[str]:
     return ["unshare", "--mount", "--propagation", "private", "sh", "-euc", hide, "sh"]
 
 
+def environment(pid: int) -> bytes:
+    """Variables separated by zero bytes; nothing where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
 class Product:
-    """``prefix`` is what its command line begins with."""
+    """``prefix`` is what its command line begins with. ``unprivileged``: it is started by another user
+    where the tests are root's."""
 
     prefix: Sequence[str] = ()
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, unprivileged: bool = False, **settings: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="flowstead-e2e-"))
         self.data_dir = self.folder / "var"
         self.run_dir = Path(tempfile.mkdtemp(prefix="fs-"))
@@ -84,6 +97,11 @@ class Product:
         self.process: subprocess.Popen[str] | None = None
         self.output = self.folder / "output"
         self._tokens: dict[str, str] = {}
+        if unprivileged and os.getuid() == 0:
+            self.prefix = AS_NOBODY
+            self.settings = {"HOME": str(self.folder), **settings}
+            for folder in (self.folder, self.run_dir):
+                os.chown(folder, NOBODY, NOBODY)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -141,8 +159,9 @@ class Product:
         return processes(str(self.run_dir))
 
     def instances(self) -> list[int]:
-        """Its Node-RED processes."""
-        return sorted(self.processes().keys() & processes("FLOWSTEAD_INSTANCE_ID=").keys())
+        """Its Node-RED processes, without those that hold them together."""
+        own = self.processes()
+        return sorted(pid for pid in own if b"\0FLOWSTEAD_INSTANCE_ID=" in b"\0" + environment(pid))
 
     def kill_everything(self) -> None:
         """kill -9 of every process at once."""
@@ -168,7 +187,7 @@ class Product:
 
     def manage(self, *arguments: str, **kwargs: Any) -> str:
         ended = subprocess.run(
-            [python(), "manage.py", *arguments],
+            [*self.prefix, python(), "manage.py", *arguments],
             cwd=CHECKOUT,
             env=self.environment,
             capture_output=True,

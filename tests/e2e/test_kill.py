@@ -2,9 +2,14 @@
 
 import json
 import os
+import secrets
+import shutil
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -222,6 +227,102 @@ def test_everything_killed_at_once_comes_back_with_another_start(running, api):
         api.wait(name, "running")
         api.client.delete(f"/instances/{name}")
         api.wait(name, 404)
+
+
+# --- What was removed while everything runs --------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["web/0.sock", "registry.sock", "i/kitchen/http.sock"])
+def test_a_removed_socket_is_made_again(running, api, part):
+    (running.run_dir / part).unlink()
+    wait_for(lambda: (running.run_dir / part).is_socket(), f"{part} is there again", 60)
+    wait_for(lambda: is_settled(running, api, 1), "everything runs")
+    assert running.get("portal", "/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("removed", [".", "supervisor.sock"])
+def test_a_removed_run_folder_is_made_again(running, api, removed):
+    before, path = running.instances(), running.run_dir / removed
+    path.unlink() if path.is_socket() else shutil.rmtree(path)
+    wait_for(lambda: running.instances() not in ([], before), "another process", 60)
+    wait_for(lambda: is_settled(running, api, 1), "everything is back", 60)
+    api.make("after-removal")
+    api.wait("after-removal", "running")
+    api.client.delete("/instances/after-removal")
+    api.wait("after-removal", 404)
+
+
+# --- What a flow detached --------------------------------------------------------------------------
+
+
+def sleepers(seconds: int) -> list[int]:
+    """Processes that only sleep for so long: a number that nothing else uses."""
+    command = f"sleep\0{seconds}\0".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found += [int(path.parent.name)] if path.read_bytes().endswith(command) else []
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
+@contextmanager
+def detached(product: Product, name: str) -> Iterator[int]:
+    """The instance's flow starts a process in a session of its own, without any environment."""
+    seconds = 10**8 + secrets.randbelow(10**8)
+    flows = [
+        {"id": "t", "type": "tab", "label": "t"},
+        {
+            "id": "i",
+            "type": "inject",
+            "z": "t",
+            "once": True,
+            "onceDelay": 0.1,
+            "props": [],
+            "wires": [["e"]],
+        },
+        {
+            **{"id": "e", "type": "function", "z": "t", "outputs": 0, "wires": []},
+            "func": f"cp.spawn('setsid', ['env', '-i', 'sleep', '{seconds}'], {{stdio: 'ignore'}}).unref()",
+            "libs": [{"var": "cp", "module": "child_process"}],
+        },
+    ]
+    client, api = storage(product, name), product.api(product.token())
+    revision = client.get("/flows").headers["ETag"]
+    assert client.post("/flows", content=json.dumps(flows), headers={"If-Match": revision}).status_code == 200
+    api.client.post(f"/instances/{name}/restart")
+    wait_for(lambda: sleepers(seconds), "the flow has detached a process", 60)
+    try:
+        yield seconds
+    finally:
+        for pid in sleepers(seconds):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make PID namespaces")
+def test_what_a_flow_detached_ends_when_its_instance_is_stopped(running, api):
+    api.make("detaching")
+    api.wait("detaching", "running")
+    with detached(running, "detaching") as seconds:
+        api.client.post("/instances/detaching/stop")
+        api.wait("detaching", "stopped")
+        assert sleepers(seconds) == []
+    api.client.delete("/instances/detaching")
+    api.wait("detaching", 404)
+
+
+def test_what_a_flow_detached_ends_with_everything_without_root_too():
+    product = Product(unprivileged=True)
+    try:
+        api = product.start().api(product.token())
+        api.make("detaching")
+        api.wait("detaching", "running")
+        with detached(product, "detaching") as seconds:
+            assert product.stop(signal.SIGINT) == 0
+            assert sleepers(seconds) == []
+    finally:
+        product.remove()
 
 
 def test_a_second_start_brings_back_what_ran_and_a_stop_leaves_no_process(running, api):

@@ -361,6 +361,7 @@ def _read_here(kind: Kind, live: Object) -> Object:
 
 _ROLLOUT = "deployment.kubernetes.io/"
 _NO_POD = "ReplicaFailure"
+_SINCE = ("lastTransitionTime",)  # tells a pod that was ready from one that never was
 _POD_STATUS = ("phase", "reason", "message", "containerStatuses", "initContainerStatuses")
 
 
@@ -390,8 +391,8 @@ def _status(kind: Kind, status: Object) -> Object:
 
 def _pod_status(status: Object) -> Object:
     kept = {name: status[name] for name in _POD_STATUS if status.get(name)}
-    return {**kept, "conditions": [_condition(one) for one in status.get("conditions") or []]}
+    return {**kept, "conditions": [_condition(one, *_SINCE) for one in status.get("conditions") or []]}
 
 
-def _condition(condition: Object) -> Object:
-    return {name: condition.get(name, "") for name in ("type", "status", "reason", "message")}
+def _condition(condition: Object, *more: str) -> Object:
+    return {name: condition.get(name, "") for name in ("type", "status", "reason", "message", *more)}
