@@ -8,6 +8,8 @@ import stat
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -506,11 +508,49 @@ def test_a_log_may_hold_anything(shared_local: LocalWorld) -> None:
 # --- The real thing -------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not (NODE_RED / "node_modules").exists(), reason="Node-RED is not installed: make setup")
-def test_it_runs_a_real_node_red() -> None:
+LOOP = [
+    {"id": "t", "type": "tab"},
+    {"id": "i", "type": "http in", "z": "t", "url": "/loop", "method": "get", "wires": [["f"]]},
+    {"id": "f", "type": "function", "z": "t", "func": "for (;;);", "wires": [[]]},
+]
+
+
+@contextmanager
+def real_node_red(**changes: Any) -> Iterator[LocalWorld]:
+    if not (NODE_RED / "node_modules").exists():
+        pytest.skip("Node-RED is not installed: make setup")
     red = NODE_RED / "node_modules" / "node-red" / "red.js"
     program = (str(red), "--settings", str(reachable(HERE) / "node-red-settings.js"))
-    with local_world(program=program, node=NODE) as world:
+    with local_world(program=program, node=NODE, **changes) as world:
+        yield world
+
+
+def test_a_real_node_red_in_an_endless_loop_is_restarted() -> None:
+    with real_node_red(unresponsive_restart_seconds=6) as world, watching(world.driver):
+        spec = up(world)
+        before = world.driver.observe(spec)
+        path = world.config.sockets_dir / spec.name / "http.sock"
+        with closing(UnixConnection(path, 10)) as connection:
+            connection.request("POST", "/flows", json.dumps(LOOP), {"Content-Type": "application/json"})
+            assert connection.getresponse().status == 204
+        eventually(lambda: responds(path, "/loop"), lambda does: not does)
+        seen = until(world.driver, spec, State.UNRESPONSIVE)
+        assert (seen.reason, seen.incarnation) == (NOT_RESPONDING, before.incarnation)
+        assert seen.message == "Node-RED does not respond. It is restarted when this has lasted 6 s."
+        assert reconcile(world.driver, spec).incarnation != before.incarnation
+
+
+def responds(path: Path, address: str) -> bool:
+    with closing(UnixConnection(path, 1)) as connection:
+        try:
+            connection.request("GET", address)
+            return connection.getresponse().status > 0
+        except TimeoutError:
+            return False
+
+
+def test_it_runs_a_real_node_red() -> None:
+    with real_node_red() as world:
         spec = up(world)
         connection = UnixConnection(world.config.sockets_dir / spec.name / "http.sock", 5)
         connection.request("GET", "/")

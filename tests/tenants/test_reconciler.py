@@ -251,6 +251,38 @@ def test_a_person_need_not_wait_for_the_back_off(reconciler, driver, instance, u
     assert now(instance).phase == Phase.RUNNING
 
 
+def test_what_hangs_is_failing_until_it_responds_again(reconciler, driver, instance):
+    settle(reconciler)
+    driver.hang(str(instance.pk))
+    settle(reconciler)
+    seen = now(instance)
+    assert (seen.phase, seen.reason, seen.exits) == (Phase.FAILING, "not_responding", [])
+    assert seen.ready_at is None
+    driver.unhang(str(instance.pk))
+    settle(reconciler)
+    assert now(instance).phase == Phase.RUNNING
+    assert verbs(driver) == [Verb.CREATE]
+
+
+def test_what_hangs_for_too_long_is_restarted_which_is_no_exit(reconciler, driver, instance):
+    settle(reconciler)
+    for _ in range(4):
+        driver.hang(str(instance.pk), restart_due=True)
+        settle(reconciler)
+        assert (now(instance).phase, now(instance).exits) == (Phase.RUNNING, [])
+    assert verbs(driver) == [Verb.CREATE, *[Verb.RESTART] * 4]
+    assert Event.objects.filter(verb="action", reason="restart", message="it did not respond").count() == 4
+
+
+def test_what_hangs_can_be_stopped(reconciler, driver, instance):
+    settle(reconciler)
+    driver.hang(str(instance.pk), restart_due=True)
+    now(instance).turn_off(None)
+    settle(reconciler)
+    assert now(instance).phase == Phase.STOPPED
+    assert verbs(driver) == [Verb.CREATE, Verb.STOP]
+
+
 def test_a_process_that_keeps_ending_is_failing_though_it_runs_again(reconciler, driver, instance):
     settle(reconciler)
     for _ in range(3):

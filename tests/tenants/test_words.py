@@ -27,10 +27,16 @@ def test_a_repair_without_words_is_a_sentence_too() -> None:
     assert sentence_of(repaired("")) == "Flowstead repaired it"
 
 
+def test_a_restart_says_why() -> None:
+    event = Event(verb=Event.Verb.ACTION, reason="restart", message="it did not respond")
+    assert sentence_of(event) == "Flowstead restarted the process: it did not respond"
+
+
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
         *((reason, "The log usually says why") for reason in ("exited", "killed", "crash_loop")),
+        ("not_responding", "endless loop"),
         ("start_timeout", "The log usually says why"),
         ("out_of_memory", "larger size"),
         ("quota_reached", "larger quota"),
