@@ -1,21 +1,20 @@
 """Noticing what somebody removed from the run folder while everything runs.
 
-A process whose socket was removed does not notice, and can no longer be reached. Linux still lists the
-socket, which tells it from one that its process has not made yet. The sockets of instances are the
-reconciler's.
+A process whose socket was removed does not notice, and can no longer be reached. The sockets of instances
+are the reconciler's.
 """
 
 import os
 import signal
+import time
 from contextlib import suppress
 
 from deploy.local.layout import Layout
 from tenants.provisioning.processes.supervisor import Supervisor
-from tenants.provisioning.processes.unix_sockets import is_bound
 
 
 class RunFolder:
-    """The run folder as the launcher has filled it."""
+    """The run folder as the launcher has filled it, for one run of supervisord after the other."""
 
     def __init__(self, layout: Layout, web_processes: int) -> None:
         self._layout = layout
@@ -25,24 +24,27 @@ class RunFolder:
             "registry": layout.registry_socket,
             "reconciler": layout.run / "doorbell.sock",
         }
-        self._told: set[int] = set()
+        self._seen_at: dict[str, float] = {}  # when each of these was there, in seconds since the epoch
+        self._supervisord = 0  # the one whose socket was there
 
     def is_broken(self, supervisord: int) -> bool:
-        """Whether something is missing that only another start brings back."""
-        layout = self._layout
-        if not all((layout.run / name).exists() for name in self._made):
+        """Whether something is missing that only another start brings back. ``supervisord``: its id."""
+        if not all((self._layout.run / name).exists() for name in self._made):
             return True
-        # supervisord binds its socket under another name, and links it
-        draft = layout.supervisor_socket.with_name(f"{layout.supervisor_socket.name}.{supervisord}")
-        return not layout.supervisor_socket.exists() and is_bound(draft)
+        if self._layout.supervisor_socket.exists():
+            self._supervisord = supervisord
+            return False
+        return self._supervisord == supervisord
 
     def restart_the_unreachable(self) -> None:
-        """End every process whose socket was removed, each once: supervisord starts it again. Raises
-        ``DriverError``."""
-        lost = {name for name, path in self._sockets.items() if not path.exists() and is_bound(path)}
-        processes = Supervisor(self._layout.supervisor_socket).processes() if lost else []
+        """End every process whose socket was removed: supervisord starts it again. Raises ``DriverError``."""
+        there = {name for name, path in self._sockets.items() if path.exists()}
+        self._seen_at |= dict.fromkeys(there, time.time())
+        missing = self._seen_at.keys() - there
+        processes = Supervisor(self._layout.supervisor_socket).processes() if missing else []
         for process in processes:
-            if process.name in lost and process.pid and process.pid not in self._told:
-                self._told.add(process.pid)
+            # one that was started since then has yet to make its socket
+            if process.name in missing and process.pid and process.started < self._seen_at[process.name]:
+                del self._seen_at[process.name]
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGTERM)

@@ -304,7 +304,7 @@ class LocalDriver:
     def _observed(self, instance_id: str, process: Process) -> Observation:
         digest, state, run = process.name.partition(".")[2], _state(process), _run(process)
         if state == State.STARTING:
-            seen = self._observed_alive(process, digest)
+            seen = self._observed_alive(instance_id, process, digest)
             is_young = time.time() - process.started < YOUNG_SECONDS
             why = self._ending(instance_id, process) if is_young else None
             return replace(seen, ended_reason=why.reason, ended_message=why.message) if why else seen
@@ -317,10 +317,15 @@ class LocalDriver:
         log = logfile.tail_text(self._folders.log(instance_id), LOG_BYTES)
         return ending(process.name, self._supervisor.log_tail(), log)
 
-    def _observed_alive(self, process: Process, digest: str) -> Observation:
+    def _observed_alive(self, instance_id: str, process: Process, digest: str) -> Observation:
         condition, run = self._condition(process, within=PROBE_SECONDS), _run(process)
+        was_reached = self._folders.reached(instance_id) == run  # by an earlier one of us, too
+        if condition == Condition.STARTING and was_reached and not self._socket_of(process).exists():
+            condition = Condition.LOST
         match condition:
             case Condition.RESPONDS:
+                if not was_reached:
+                    self._folders.note_reached(instance_id, run)
                 return Observation(State.RUNNING, digest, run)
             case Condition.UNRESPONSIVE | Condition.OVERDUE:
                 seconds = self._config.unresponsive_restart_seconds
@@ -328,7 +333,7 @@ class LocalDriver:
                 due = condition == Condition.OVERDUE
                 return Observation(State.UNRESPONSIVE, digest, run, NOT_RESPONDING, message, restart_due=due)
             case Condition.LOST:
-                message = "The socket of Node-RED was removed, so that it cannot be reached. It is restarted."
+                message = "Node-RED cannot be reached, because its socket was removed. It is restarted."
                 return Observation(State.UNRESPONSIVE, digest, run, NOT_RESPONDING, message, restart_due=True)
             case Condition.SILENT:
                 message = "Node-RED has started, and does not respond yet."

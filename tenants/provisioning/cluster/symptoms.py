@@ -206,8 +206,9 @@ def _alive(pod: Object, status: Object) -> Observation:
     """One that is not ready hangs where it has been ready in this run, and else is still starting."""
     if _condition(pod, "Ready").get("status") == "True":
         return Observation(State.RUNNING)
-    since = _condition(pod, "ContainersReady").get("lastTransitionTime") or ""
-    if status.get("started") and since > _get(status, "state", "running", "startedAt"):
+    unready_since = _condition(pod, "ContainersReady").get("lastTransitionTime") or ""
+    runs_since = _get(status, "state", "running", "startedAt") or unready_since
+    if status.get("started") and unready_since > runs_since:
         sentence = "Node-RED does not respond. Kubernetes restarts it if this lasts."
         return Observation(State.UNRESPONSIVE, reason=NOT_RESPONDING, message=sentence)
     return _starting()

@@ -1,10 +1,10 @@
 """The folders of a local instance: what it may write, what only the platform may, and its socket.
 
 ``instances/<id>/`` belongs to the platform and holds ``instance.json`` (what was last asked for),
-``environment.json`` (only while it is meant to run), the log, and two folders that the instance
-itself may write: ``userdir`` and ``tmp``. The platform writes nothing into these once they are
-handed over, since what lies in them could be a link to anywhere. ``sockets/<name>/`` holds the
-socket; only the instance's user and the platform may enter.
+``environment.json`` (only while it is meant to run), ``reached`` (which run has responded), the log, and
+two folders that the instance itself may write: ``userdir`` and ``tmp``. The platform writes nothing into
+these once they are handed over, since what lies in them could be a link to anywhere. ``sockets/<name>/``
+holds the socket; only the instance's user and the platform may enter.
 """
 
 import json
@@ -98,6 +98,17 @@ class Folders:
 
     def socket(self, name: str) -> Path:
         return self._sockets / name / "http.sock"
+
+    def reached(self, instance_id: str) -> str:
+        """The run of the process that has responded, as it was noted last; empty for none."""
+        try:
+            return (self.root(instance_id) / "reached").read_text()
+        except (FileNotFoundError, UnicodeDecodeError):
+            return ""
+
+    def note_reached(self, instance_id: str, run: str) -> None:
+        if self.root(instance_id).is_dir():
+            self._write(self.root(instance_id) / "reached", run)
 
     def compile_cache(self) -> Path:
         return self._instances / ".compile-cache"

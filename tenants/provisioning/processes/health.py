@@ -8,8 +8,6 @@ from enum import Enum, auto
 from pathlib import Path
 from threading import Lock
 
-from tenants.provisioning.processes.unix_sockets import is_bound
-
 _QUESTION = b"HEAD /-/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _POLL_SECONDS = 0.005
 WATCH_SECONDS = 1.0  # between two rounds of the driver's watch
@@ -23,7 +21,7 @@ class Condition(Enum):
     RESPONDS = auto()  # or has responded so lately that it may only be busy
     UNRESPONSIVE = auto()
     OVERDUE = auto()  # unresponsive for so long that it is to be restarted
-    LOST = auto()  # the file of its socket is gone, so that no request can reach it
+    LOST = auto()  # it listened before, and the file of its socket is gone: no request can reach it
 
 
 @dataclass(slots=True)
@@ -34,7 +32,7 @@ class _Pulse:
     connection: socket.socket | None = None  # with a request that has not been responded to
     silent_since: float | None = None  # when the first request without a response was sent
     responded_at: float | None = None
-    listens: bool | None = None  # None before the first request
+    listens: bool = False
     is_lost: bool = False
 
     def look(self, path: Path, now: float, *, every: float) -> None:
@@ -43,9 +41,9 @@ class _Pulse:
         rests = self.responded_at is not None and now - self.responded_at <= every and path.exists()
         if self.connection is None and not rests:
             listened, self.listens = self.listens, self._ask(path)
+            # a process that is ending listens no longer, too, but leaves the file
+            self.is_lost = not self.listens and not path.exists() and (listened or self.is_lost)
             self.silent_since = (self.silent_since or now) if self.listens else None
-            if self.listens or listened is not False:  # else it is starting, and cannot have lost anything
-                self.is_lost = not path.exists() and (bool(listened) or is_bound(path))
             self._read(now)
 
     def _ask(self, path: Path) -> bool:
@@ -129,10 +127,8 @@ class Health:
         return pulse
 
     def _condition(self, pulse: _Pulse) -> Condition:
-        if pulse.is_lost:
-            return Condition.LOST
         if not pulse.listens:
-            return Condition.STARTING
+            return Condition.LOST if pulse.is_lost else Condition.STARTING
         silent = time.monotonic() - pulse.silent_since if pulse.silent_since else 0.0
         if silent >= self._restart:
             return Condition.OVERDUE
