@@ -20,7 +20,7 @@ from catalogue.models import Look, Package, Reading, Rule, Version
 from catalogue.palette import WHOLE
 
 VERSIONS_SHOWN = 200
-LARGE = ("readme", "entry", "searched")
+LARGE = ("readme", "readme_html", "entry", "searched")
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]

@@ -101,6 +101,6 @@ def _name_in(cursor: str) -> str:
 def _items(packages: list[Package]) -> list[dict[str, Any]]:
     """Each with the version that is offered."""
     offered = Version.objects.filter(package__in=packages, number=F("package__shown"))
-    long = ("package__readme", "package__entry", "package__searched")
+    long = ("package__readme", "package__readme_html", "package__entry", "package__searched")
     found = offered.select_related("package").defer(*long).order_by("package__name")
     return [PackageOut.of(version.package, version) for version in found]

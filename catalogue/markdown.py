@@ -1,34 +1,95 @@
-"""A README -> HTML that can do no harm. Pure.
+"""Turn a README into HTML that can do no harm. Pure, but it can take minutes: see ``readmes``.
 
-It was written by whoever published the package. Raw HTML in it is shown as text, addresses lead to the
-web, to mail or within the README, and images, which the pages' policy keeps from being loaded, are links.
+The publisher of the package wrote it. Raw HTML in it is shown as text, addresses lead to the web, to mail
+or within the README, and images, which the pages' policy keeps from being loaded, are links. nh3 then lets
+through only what this renderer makes: a second wall, should the first one have a hole.
+
+A change of what ``html`` gives needs another ``RENDERER`` in ``models.package``.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from html import escape
 from typing import Any
 from urllib.parse import quote, unquote
 
+import nh3
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
 LONGEST = 60_000  # characters; what follows is left out
+LONGEST_HTML = 500_000  # characters; a table can become ten times as long as its text
 LONGEST_TEXT = 10_000  # characters of one paragraph, cell or heading; a longer one is shown as it is
 NESTING = 20  # quotes in lists in quotes
 ANCHOR = "readme-"
 _HEADINGS = 2  # the page has one h1, and an h2 above the README
 _ABSOLUTE = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
 _NO_README = "ERROR: No README data found!"  # what npm publishes in place of one
+_TOO_COMPLEX = "This README is too complex to be shown with its formatting."
+_BARE = (
+    "p",
+    "strong",
+    "em",
+    "s",
+    "pre",
+    "ul",
+    "li",
+    "blockquote",
+    "hr",
+    "br",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+)
+_ATTRIBUTES = {
+    **{f"h{level}": {"id"} for level in range(1 + _HEADINGS, 7)},
+    **{tag: {"class"} for tag in ("code", "div", "th", "td")},
+    "a": {"href", "rel"},
+    "ol": {"start"},
+}
+_OWN_ID = re.compile(rf"{ANCHOR}[^\s\"<>]*\Z")
+_OWN_CLASS = re.compile(r"(?:scroll|at-(?:left|center|right)|language-\S+)\Z")
+_OWN_ADDRESS = re.compile(rf"(?:https?://|mailto:|#{ANCHOR})", re.IGNORECASE)
 
 
-@lru_cache(maxsize=16)  # the worst take seconds
 def html(readme: str) -> str:
-    """What stands on the page; empty where there is nothing to show."""
+    """Return the HTML for the page; empty where there is nothing to show."""
+    text = _shown(readme)
+    if not text:
+        return ""
+    rendered = _MARKDOWN.render(text)
+    return clean(rendered) if len(rendered) <= LONGEST_HTML else plain(readme)
+
+
+def plain(readme: str) -> str:
+    """Return the text of a README as it is, for one that is too costly to render."""
+    return f"<p>{_TOO_COMPLEX}</p>\n<pre>{escape(_shown(readme))}</pre>\n"
+
+
+def clean(rendered: str) -> str:
+    """Return only those elements, attributes and addresses that this renderer makes."""
+    return nh3.clean(
+        rendered,
+        tags={*_ATTRIBUTES, *_BARE},
+        attributes=_ATTRIBUTES,
+        attribute_filter=_checked,
+        url_schemes={"http", "https", "mailto"},
+        link_rel=None,  # the renderer sets it, on links that lead outside
+    )
+
+
+def _shown(readme: str) -> str:
     text = readme[:LONGEST].strip()
-    return "" if text in ("", _NO_README) else _MARKDOWN.render(text)
+    return "" if text == _NO_README else text
+
+
+def _checked(tag: str, attribute: str, value: str) -> str | None:
+    """Keep names within the README's own, so that it cannot imitate parts of the page."""
+    pattern = {"id": _OWN_ID, "class": _OWN_CLASS, "href": _OWN_ADDRESS}.get(attribute)
+    return value if pattern is None or pattern.match(value) else None
 
 
 def _tame(state: StateCore) -> None:

@@ -18,7 +18,9 @@ from django.utils import timezone
 
 from catalogue import packument, tarball
 from catalogue.models import Look, Package, Reading, Rendering, Version
+from catalogue.models.package import PackageQuerySet
 from catalogue.packument import BrokenPackument, Found, FoundVersion
+from catalogue.readmes import Readmes, RenderingFailed
 from catalogue.registry import Registry, RegistryAway, RegistryError, TooLarge
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ LOOKS_KEPT = 100
 class Refresher:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._readmes = Readmes()
 
     @classmethod
     def configured(cls) -> "Refresher":
@@ -102,6 +105,7 @@ class Refresher:
         for version in self._unknown(found):
             contents[version.number], sizes[version.number] = self._open(found.name, version)
         Package.objects.store(found, contents, sizes)
+        self._render(Package.objects.filter(name=found.name))
         return next((what for what in contents.values() if isinstance(what, str)), "")
 
     def _unknown(self, found: Found) -> list[FoundVersion]:
@@ -129,6 +133,23 @@ class Refresher:
         except tarball.BrokenTarball as error:
             return f"Version {version.number}: {error}", len(body)
 
+    # --- READMEs ----------------------------------------------------------------------------------
+
+    def render_due(self) -> None:
+        """Render the READMEs that an earlier version stored, and those where it failed."""
+        self._render(Package.objects.all())
+
+    def _render(self, packages: PackageQuerySet) -> None:
+        """One after the other: no README may be a reason for another one not to be rendered."""
+        for pk in packages.to_be_rendered().order_by("pk").values_list("pk", flat=True):
+            package = Package.objects.only("name", "readme").filter(pk=pk).first()
+            if package is None:
+                continue
+            try:
+                package.take_rendering(self._readmes.html(package.readme))
+            except RenderingFailed as error:
+                log.warning("The README of %s is rendered at the next look. %s", package.name, error)
+
     # --- For ever ---------------------------------------------------------------------------------
 
     def follow(self, stop: Event) -> None:
@@ -138,6 +159,7 @@ class Refresher:
             try:
                 if time.monotonic() >= look_at:
                     look_at = time.monotonic() + settings.REGISTRY_REFRESH_SECONDS
+                    self.render_due()
                     self.look()
                     Rendering.objects.drop_old()
                 for name in self.read_due():

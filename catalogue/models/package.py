@@ -17,6 +17,8 @@ from catalogue.packument import Found, FoundVersion
 from catalogue.palette import LONGEST_NAME, scope_of
 from catalogue.tarball import Contents
 
+RENDERER = 1  # of READMEs, see markdown.py. With another number all of them are rendered again
+
 
 class ScopeQuerySet(models.QuerySet["Scope"]):
     def changed(self, name: str) -> None:
@@ -66,7 +68,9 @@ class PackageQuerySet(models.QuerySet["Package"]):
         package, _ = self.select_for_update().get_or_create(
             name=found.name, defaults={"scope": scope_of(found.name)}
         )
-        package.readme, package.homepage, package.tags = found.readme, found.homepage, dict(found.tags)
+        if package.readme != found.readme:
+            package.readme, package.rendered_by = found.readme, 0
+        package.homepage, package.tags = found.homepage, dict(found.tags)
         package.versions.exclude(number__in=[version.number for version in found.versions]).delete()
         known = {version.number: version for version in package.versions.all()}
         for version in found.versions:
@@ -74,6 +78,10 @@ class PackageQuerySet(models.QuerySet["Package"]):
             row.take(version, contents.get(version.number), sizes.get(version.number))
             row.save()
         package.compose()
+
+    def to_be_rendered(self) -> "PackageQuerySet":
+        """Those whose README has changed, or that no renderer or another one has rendered."""
+        return self.exclude(rendered_by=RENDERER)
 
     @transaction.atomic
     def forget(self, name: str) -> bool:
@@ -101,12 +109,17 @@ def _literal(text: str) -> str:
 
 class Package(models.Model):
     """A package with the keyword. What the catalogue shows of it (``shown``, the version; ``entry``, its
-    line in the document) is composed of its versions and the operator's rules, and stored."""
+    line in the document) is composed of its versions and the operator's rules, and stored.
+
+    ``readme_html`` is safe to show as it is. It belongs to ``readme`` where ``rendered_by`` is ``RENDERER``.
+    """
 
     name = models.CharField(max_length=LONGEST_NAME, unique=True)
     scope = models.CharField(max_length=LONGEST_NAME, blank=True, db_index=True)
     tags: Any = models.JSONField("dist-tags", default=dict)
     readme = models.TextField(blank=True)
+    readme_html = models.TextField(blank=True, editable=False)
+    rendered_by = models.PositiveSmallIntegerField(default=0, editable=False, db_index=True)
     homepage = models.TextField(blank=True)
     shown = models.CharField("offered version", max_length=100, blank=True)
     updated_at = models.DateTimeField(default=timezone.now)
@@ -124,6 +137,15 @@ class Package(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("package", args=[self.name])
+
+    @property
+    def is_rendered(self) -> bool:
+        return self.rendered_by == RENDERER
+
+    def take_rendering(self, html: str) -> None:
+        """Keep the HTML of the README, unless another README came meanwhile."""
+        mine = Package.objects.filter(pk=self.pk, readme=self.readme)
+        mine.update(readme_html=html, rendered_by=RENDERER)
 
     @property
     def offered(self) -> "Version | None":

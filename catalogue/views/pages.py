@@ -18,7 +18,7 @@ from django.views.decorators.http import require_safe
 from django_htmx.http import HttpResponseClientRefresh
 from django_htmx.middleware import HtmxDetails
 
-from catalogue import markdown, words
+from catalogue import words
 from catalogue.audience import audiences, public
 from catalogue.models import Package, Rule, Version
 from catalogue.models.package import PackageQuerySet
@@ -103,7 +103,7 @@ def _scopes(visible: PackageQuerySet) -> list[dict[str, Any]]:
 def _rows(page: Page[Package]) -> list[dict[str, Any]]:
     """Each package with the version that is offered."""
     shown = Version.objects.filter(package__in=[one.pk for one in page], number=F("package__shown"))
-    large = ("package__readme", "package__entry", "package__searched")
+    large = ("package__readme", "package__readme_html", "package__entry", "package__searched")
     return [
         {
             "package": version.package,
@@ -130,7 +130,7 @@ def _address(**asked: str) -> str:
 def package(request: PageRequest, name: str) -> HttpResponse:
     if not is_package_name(name):
         raise Http404("No package can have this name.")
-    package = get_object_or_404(_visible(request), name=name)
+    package = get_object_or_404(_visible(request).defer("readme", "entry", "searched"), name=name)
     rows = _versions(package)
     offered = next((row["version"] for row in rows if row["version"].number == package.shown), None)
     if offered is None:
@@ -146,7 +146,6 @@ def package(request: PageRequest, name: str) -> HttpResponse:
         "versions": rows[:VERSIONS_SHOWN],
         "older": rows[VERSIONS_SHOWN : VERSIONS_SHOWN + OLDER_SHOWN],
         "unlisted": len(rows[VERSIONS_SHOWN + OLDER_SHOWN :]),
-        "readme": markdown.html(package.readme),
         "commands": _commands(package.scope, name),
         "needs_token": package.scope not in public().scopes,
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from catalogue import packument
+from catalogue import markdown, packument
 from catalogue.models import Package
 from catalogue.tarball import Contents
 
@@ -16,6 +16,7 @@ def make_package(
     *numbers: str,
     types: Sequence[str] | None = ("pump",),
     readme: str = "",
+    rendered: bool = True,
     latest: str = "",
     deprecated: Mapping[str, str] | None = None,
     problems: Mapping[str, str] | None = None,
@@ -49,4 +50,8 @@ def make_package(
     contents: dict[str, Contents | str] = {} if types is None else dict.fromkeys(numbers, seen)
     contents |= problems or {}
     Package.objects.store(packument.read(told, name), contents, dict.fromkeys(contents, 12_345))
-    return Package.objects.get(name=name)
+    package = Package.objects.get(name=name)
+    if rendered:
+        package.take_rendering(markdown.html(package.readme))
+        package.refresh_from_db()
+    return package

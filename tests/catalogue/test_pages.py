@@ -396,6 +396,13 @@ def test_a_homepage_is_on_the_web_or_left_out(page: Client, homepage: Any) -> No
     assert "javascript:" not in shown
 
 
+def test_a_readme_that_is_not_rendered_yet_is_announced(page: Client) -> None:
+    package = make_package(PUMP, readme="**Hello**", rendered=False)
+    shown = text(page, package.get_absolute_url())
+    assert "It is being prepared." in shown
+    assert "It has none." not in shown and "Hello" not in shown
+
+
 def test_a_package_without_a_readme_says_so(page: Client) -> None:
     package = make_package(PUMP, readme="ERROR: No README data found!")
     shown = text(page, package.get_absolute_url())

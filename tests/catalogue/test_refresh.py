@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import threading
 
 import httpx
 import pytest
@@ -14,10 +15,12 @@ from catalogue import refresh
 from catalogue.audience import Audience
 from catalogue.models import Look, Package, Reading, Rendering, Rule, Version
 from catalogue.models.reading import ReadingQuerySet
+from catalogue.readmes import Readmes, RenderingFailed
 from catalogue.registry import Registry, RegistryError
 from tenants import passes
 from tenants.models import AccessToken
 from tests import factories
+from tests.catalogue.factories import make_package
 from tests.catalogue.verdaccio import SECRET
 from tests.e2e.product import wait_for
 from tests.npm import HTML, packed_of
@@ -240,6 +243,79 @@ def test_a_description_of_wrong_kinds_spoils_nothing(refresher, registry, token,
     )
     read_all(refresher)
     assert listed(scope)[name].offered.licence == ""
+
+
+# --- READMEs --------------------------------------------------------------------------------------
+
+
+def test_a_readme_is_html_as_soon_as_its_package_is_read(refresher, signed_in_npm, scope):
+    signed_in_npm.publish(f"{scope}/node-red-pump")
+    read_all(refresher)
+    package = listed(scope)[f"{scope}/node-red-pump"]
+    assert package.is_rendered
+    assert "<p>It pumps.</p>" in package.readme_html
+
+
+def test_one_that_costs_too_much_holds_up_no_other(refresher, publish, scope, monkeypatch):
+    refresher._readmes = Readmes(cpu_seconds=0.2)
+    names = [publish("costly"), publish("sound")]
+    real = Registry.packument
+    readmes = {names[0]: ("![" * 4990 + "\n\n") * 6, names[1]: "It *pumps*."}
+    monkeypatch.setattr(
+        Registry, "packument", lambda self, name: {**real(self, name), "readme": readmes[name]}
+    )
+    read_all(refresher)
+    found = listed(scope)
+    assert "too complex" in found[names[0]].readme_html
+    assert found[names[1]].readme_html == "<p>It <em>pumps</em>.</p>\n"
+    assert not Package.objects.to_be_rendered().exists()
+
+
+def test_what_an_earlier_version_stored_is_rendered_without_the_registry(db):
+    package = make_package("@alice/pump", readme="It *pumps*.", rendered=False)
+    gone = make_package("@alice/gone", readme="gone", rendered=False)
+    make_package("@alice/later", readme="kept")
+    Package.objects.filter(name="@alice/later").update(readme_html="by another renderer", rendered_by=99)
+    refresh.Refresher(Registry("http://127.0.0.1:9", SECRET)).render_due()
+    found = listed("@alice")
+    assert found[package.name].readme_html == "<p>It <em>pumps</em>.</p>\n"
+    assert found[gone.name].is_rendered
+    assert found["@alice/later"].readme_html == "<p>kept</p>\n"
+
+
+def test_the_catalogue_process_renders_it_at_its_first_look(db, settings):
+    settings.REGISTRY_INTERNAL_URL = "http://127.0.0.1:9"
+    make_package("@alice/pump", readme="It *pumps*.", rendered=False)
+    stop = threading.Event()
+    thread = threading.Thread(target=refresh.Refresher.configured().follow, args=(stop,))
+    thread.start()
+    wait_for(lambda: listed("@alice")["@alice/pump"].is_rendered, "it is rendered", 30)
+    stop.set()
+    thread.join()
+
+
+def test_a_process_that_ends_leaves_the_readme_for_the_next_look(db, monkeypatch):
+    make_package("@alice/pump", readme="It *pumps*.", rendered=False)
+    make_package("@alice/valve", readme="It *closes*.", rendered=False)
+    refresher = refresh.Refresher(Registry("http://127.0.0.1:9", SECRET))
+    real = Readmes.html
+
+    def ended_once(self, readme):
+        monkeypatch.setattr(Readmes, "html", real)
+        raise RenderingFailed
+
+    monkeypatch.setattr(Readmes, "html", ended_once)
+    refresher.render_due()
+    assert Package.objects.to_be_rendered().count() == 1
+    refresher.render_due()
+    assert not Package.objects.to_be_rendered().exists()
+
+
+def test_a_readme_that_came_meanwhile_does_not_get_the_html_of_the_one_before(db):
+    package = make_package("@alice/pump", readme="old", rendered=False)
+    make_package("@alice/pump", readme="new", rendered=False)
+    package.take_rendering("<p>old</p>")
+    assert not Package.objects.get().is_rendered
 
 
 # --- When something is away -----------------------------------------------------------------------
