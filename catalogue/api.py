@@ -6,13 +6,13 @@ from typing import Annotated, Any
 from django.db.models import F
 from django.http import Http404, HttpRequest
 from ninja import Field, Router
-from ninja.errors import HttpError
+from ninja.errors import ValidationError
 from ninja.security import HttpBearer
 
 from catalogue.audience import Rights, audiences
 from catalogue.models import Package, Rule, Version
 from catalogue.palette import Rules, Wish, denied, is_package_name, judge, scope_of
-from catalogue.schemas import PackageDetailOut, PackageOut, PackagePage, PaletteOut, VerdictOut
+from catalogue.schemas import ERRORS, PackageDetailOut, PackageOut, PackagePage, PaletteOut, VerdictOut
 
 Limit = Annotated[int, Field(ge=1, le=200)]
 
@@ -27,7 +27,7 @@ class RegistryToken(HttpBearer):
 router = Router(tags=["catalogue"])
 
 
-@router.get("/packages", response=PackagePage)
+@router.get("/packages", response={200: PackagePage, **ERRORS})
 def list_packages(
     request: HttpRequest,
     q: str = "",
@@ -36,14 +36,14 @@ def list_packages(
 ) -> dict[str, Any]:
     """Those that the caller may install, by name; ``q`` are words that have to occur."""
     packages = Package.objects.visible_to(audiences().of_user(request.user)).search(q)
-    if cursor is not None:
+    if cursor:
         packages = packages.filter(name__gt=_name_in(cursor))
     found = list(packages.order_by("name").only("name")[: limit + 1])
     following = urlsafe_b64encode(found[limit - 1].name.encode()).decode() if len(found) > limit else None
     return {"items": _items(found[:limit]), "next": following}
 
 
-@router.get("/packages/{path:name}", response=PackageDetailOut)
+@router.get("/packages/{path:name}", response={200: PackageDetailOut, **ERRORS})
 def get_package(request: HttpRequest, name: str) -> dict[str, Any]:
     if not is_package_name(name):
         raise Http404("This is not the name of a package.")
@@ -61,7 +61,7 @@ def get_package(request: HttpRequest, name: str) -> dict[str, Any]:
     }
 
 
-@router.get("/palette", response=PaletteOut, auth=RegistryToken())
+@router.get("/palette", response={200: PaletteOut, **ERRORS}, auth=RegistryToken())
 def palette(request: Any) -> dict[str, Any]:
     """What the editor shows as allowed, for the owner of the token."""
     audience = request.auth.audience
@@ -70,7 +70,7 @@ def palette(request: Any) -> dict[str, Any]:
     return {"allow": list(audience.allow) or ["*"], "deny": denied(known)}
 
 
-@router.get("/palette/check", response=VerdictOut, auth=RegistryToken())
+@router.get("/palette/check", response={200: VerdictOut, **ERRORS}, auth=RegistryToken())
 def check(request: Any, module: str, version: str = "", url: str = "") -> dict[str, Any]:
     """Whether the owner of the token may install it now."""
     if not is_package_name(module):
@@ -91,11 +91,12 @@ def check(request: Any, module: str, version: str = "", url: str = "") -> dict[s
 def _name_in(cursor: str) -> str:
     try:
         name = b64decode(cursor, altchars=b"-_", validate=True).decode()
-        if not name or "\0" in name:  # PostgreSQL cannot compare with it
+        if not is_package_name(name):
             raise ValueError(name)
         return name
     except ValueError as error:
-        raise HttpError(400, "cursor must be one that an earlier answer gave.") from error
+        problem = {"loc": ("query", "cursor"), "msg": "cursor must be one that an earlier answer gave."}
+        raise ValidationError([problem]) from error
 
 
 def _items(packages: list[Package]) -> list[dict[str, Any]]:

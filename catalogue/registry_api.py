@@ -6,13 +6,14 @@ from typing import Any
 import orjson
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.cache import get_conditional_response
-from ninja import Router, Schema
+from ninja import Router
 from ninja.security import HttpBearer
 
 from catalogue import notices
 from catalogue.audience import audiences
 from catalogue.models import Rule
 from catalogue.palette import WHOLE
+from catalogue.schemas import ERRORS, CredentialIn, NoticeOut, PolicyOut, RightsOut
 
 
 class RegistrySecret(HttpBearer):
@@ -21,13 +22,19 @@ class RegistrySecret(HttpBearer):
 
 
 router = Router(auth=RegistrySecret(), tags=["registry"])
+NOTICE = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}
+            }
+        },
+    }
+}
 
 
-class CredentialIn(Schema):
-    token: str
-
-
-@router.post("/notify", auth=None, response={202: None})
+@router.post("/notify", auth=None, response={202: NoticeOut, **ERRORS}, openapi_extra=NOTICE)
 def notify(request: HttpRequest) -> HttpResponse:
     """Verdaccio's notify hook: answered at once, read afterwards."""
     return accept(request)
@@ -44,7 +51,7 @@ def accept(request: HttpRequest) -> HttpResponse:
         return _error(429, "too_many_requests", str(error), {"Retry-After": str(error.wait)})
 
 
-@router.post("/rights")
+@router.post("/rights", response={200: RightsOut, **ERRORS})
 def rights(request: HttpRequest, body: CredentialIn) -> HttpResponse:
     """What a token opens: the scopes that it reads and publishes to, and whether the shared one."""
     found = audiences().rights(body.token)
@@ -54,7 +61,7 @@ def rights(request: HttpRequest, body: CredentialIn) -> HttpResponse:
     return JsonResponse(told, headers={"Cache-Control": "no-store"})
 
 
-@router.get("/policy")
+@router.get("/policy", response={200: PolicyOut, 304: None, **ERRORS})
 def policy(request: HttpRequest) -> HttpResponse:
     """The scopes that are somebody's, and what is blocked: versions by package, none for all of it."""
     blocked = {

@@ -4,9 +4,20 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from ninja import Schema
+from ninja import Field, Schema
 
 from catalogue.models import Package, Version
+
+
+class ErrorOut(Schema):
+    """The same as for the other calls, which this app does not know."""
+
+    detail: str
+    code: str
+    fields: dict[str, str] | None = None
+
+
+ERRORS: Any = {frozenset({400, 401, 404, 422, 429, 503}): ErrorOut}
 
 
 class PackageOut(Schema):
@@ -66,3 +77,27 @@ class VerdictOut(Schema):
     allowed: bool
     detail: str
     private: bool
+
+
+class CredentialIn(Schema):
+    token: str = Field(pattern=r"^[\x21-\x7e]{0,1000}$", description="As it was sent to the registry.")
+
+
+class RightsOut(Schema):
+    """``read`` and ``publish`` are scopes; ``shared`` is for the shared one and for names without a scope."""
+
+    name: str
+    read: list[str]
+    publish: list[str]
+    shared: bool
+
+
+class PolicyOut(Schema):
+    """``scopes`` belong to somebody. ``blocked`` are versions by package, none for all of it."""
+
+    scopes: list[str]
+    blocked: dict[str, list[str]]
+
+
+class NoticeOut(Schema):
+    due: str

@@ -109,7 +109,7 @@ def invalid_input(request: HttpRequest, error: ValidationError) -> HttpResponse:
 
 def _field(location: tuple[str | int, ...]) -> str:
     """``("body", "body", "name")`` -> ``name``: where it stands in what the caller sent."""
-    parts = [str(part) for part in location[1:]]
+    parts = [str(part).encode(errors="replace").decode() for part in location[1:]]
     return ".".join(parts[1:] if parts[:1] == ["body"] else parts) or "body"
 
 

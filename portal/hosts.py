@@ -5,12 +5,14 @@ its cookies for a host that is not the portal's.
 """
 
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import (
     HttpRequest,
     HttpResponse,
+    HttpResponseNotAllowed,
     HttpResponseNotFound,
     HttpResponseRedirect,
     JsonResponse,
@@ -20,6 +22,7 @@ from django.utils.deprecation import MiddlewareMixin
 from portal import outages
 
 IN_PLACE = ("/api/", "/catalogue.json", "/update", "/healthz", "/readyz", "/metrics")
+READING = ("GET", "HEAD")
 FOR_MACHINES = ("/identity/o/api/", "/.well-known/", "/static/", "/-/")
 
 
@@ -34,7 +37,7 @@ class PagesOnThePortalsHost(MiddlewareMixin):
         host = urlsplit(f"//{request.get_host()}").hostname
         if host not in self._hosts or request.path.startswith(IN_PLACE + FOR_MACHINES):
             return None
-        if request.method not in ("GET", "HEAD"):
+        if request.method not in READING:
             return HttpResponseNotFound(
                 f"Pages are at {settings.FLOWSTEAD_URL}.\n", content_type="text/plain; charset=utf-8"
             )
@@ -42,13 +45,24 @@ class PagesOnThePortalsHost(MiddlewareMixin):
 
 
 class ApiSpeaksJson(MiddlewareMixin):
-    """Addresses and methods that the API does not have get its form of an error, not a page."""
+    """Answer in the API's form of an error, never with a page, whatever is wrong with a request to it."""
 
     ANSWERS = {
+        400: {"detail": "This request cannot be understood.", "code": "bad_request"},
+        403: {"detail": "This request is not allowed.", "code": "not_allowed"},
         404: {"detail": "There is no such address in this API.", "code": "not_found"},
         405: {"detail": "This address does not know that method.", "code": "method_not_allowed"},
         503: {"detail": outages.BUSY, "code": "unavailable"},
+        413: {"detail": "This request is too large.", "code": "document_too_large"},
+        500: {"detail": "Something went wrong here. Try again later.", "code": "internal_error"},
     }
+    PAGES = frozenset({"api-root", "openapi-json", "openapi-view"})
+
+    def process_view(self, request: HttpRequest, view: Any, *_: Any) -> HttpResponse | None:
+        """Refuse to change what can only be read, before the check for forged forms answers with a page."""
+        match = request.resolver_match
+        is_page = match is not None and match.app_name == "ninja" and match.url_name in self.PAGES
+        return HttpResponseNotAllowed(READING) if is_page and request.method not in READING else None
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         answer = self.ANSWERS.get(response.status_code)

@@ -1,5 +1,6 @@
 """The REST API: who I am, my instances, my tokens. Every call writes intent; none waits for the world."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
@@ -16,7 +17,7 @@ from tenants.errors import InvalidValue
 from tenants.log_streams import Reader, open_stream
 from tenants.models import AccessToken, Event, Instance, Membership, Phase, Power, Size, Stack, Tenant
 from tenants.models.access_token import token_hash
-from tenants.paging import DEFAULT_LIMIT, page
+from tenants.paging import DEFAULT_LIMIT, bad_cursor, check_limit, page
 from tenants.provisioning.driver import DriverError
 from tenants.schemas import (
     ErrorOut,
@@ -39,7 +40,15 @@ from tenants.schemas import (
 
 router = Router()
 Tail = Annotated[int, Field(ge=0, le=logs.MAX_TAIL)]
-ERRORS: Any = {frozenset({400, 401, 403, 404, 409, 422, 429}): ErrorOut}
+ERRORS: Any = {frozenset({400, 401, 403, 404, 409, 413, 422, 429, 503}): ErrorOut}
+LOG_LINES = {
+    "responses": {
+        200: {
+            "content": {kind: {"schema": {"type": "string"}} for kind in ("text/plain", "text/event-stream")}
+        }
+    }
+}
+_REVISION = re.compile(r"[0-9]{1,9}\Z")
 
 
 def _user(request: HttpRequest) -> User:
@@ -222,7 +231,9 @@ def list_events(
 # --- Logs -----------------------------------------------------------------------------------------
 
 
-@router.get("/instances/{name}/logs", tags=["instances"], response={200: Any, **ERRORS})
+@router.get(
+    "/instances/{name}/logs", tags=["instances"], response={200: None, **ERRORS}, openapi_extra=LOG_LINES
+)
 def read_logs(
     request: HttpRequest, name: str, tail: Tail = 250, follow: bool = False
 ) -> HttpResponse | StreamingHttpResponse:
@@ -267,12 +278,11 @@ def list_snapshots(
 ) -> dict[str, Any]:
     """Named snapshots and the kept deploys, newest first."""
     revisions = documents.history(_instance(request, name).pk)
-    if cursor is not None:
-        if not (cursor.isascii() and cursor.isdigit()):
-            raise InvalidValue("cursor must be one that an earlier answer gave.", field="cursor")
+    check_limit(limit)
+    if cursor:
+        if not _REVISION.match(cursor):
+            raise bad_cursor()
         revisions = [revision for revision in revisions if revision.id < int(cursor)]
-    if not 1 <= limit <= 200:
-        raise InvalidValue("limit must be from 1 to 200.", field="limit")
     following = str(revisions[limit - 1].id) if len(revisions) > limit else None
     return {"items": [SnapshotOut.of(revision) for revision in revisions[:limit]], "next": following}
 
@@ -311,7 +321,7 @@ def delete_library_entry(request: HttpRequest, name: str, kind: str, path: str) 
     return Status(204, None)
 
 
-@router.get("/instances/{name}/export", tags=["history"], response={200: Any, **ERRORS})
+@router.get("/instances/{name}/export", tags=["history"], response={200: list[Any], **ERRORS})
 def export_flows(request: HttpRequest, name: str) -> HttpResponse:
     """The flows as Node-RED's own JSON, without credentials."""
     instance = _instance(request, name)

@@ -20,8 +20,7 @@ def page(
 
     ``order`` is a unique field, with ``-`` for descending. Raises ``InvalidValue``.
     """
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidValue(f"limit must be from 1 to {MAX_LIMIT}.", field="limit")
+    check_limit(limit)
     field = order.removeprefix("-")
     if cursor:
         direction = "lt" if order.startswith("-") else "gt"
@@ -31,6 +30,16 @@ def page(
     return found[:limit], _encode(getattr(found[limit - 1], field)) if more else None
 
 
+def check_limit(limit: int) -> None:
+    """Raises ``InvalidValue``."""
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidValue(f"limit must be from 1 to {MAX_LIMIT}.", field="limit")
+
+
+def bad_cursor() -> InvalidValue:
+    return InvalidValue("cursor must be one that an earlier answer gave.", field="cursor")
+
+
 def _after(rows: "QuerySet[Row]", lookup: str, cursor: str) -> "QuerySet[Row]":
     try:
         value = b64decode(cursor, altchars=b"-_", validate=True).decode()
@@ -38,7 +47,7 @@ def _after(rows: "QuerySet[Row]", lookup: str, cursor: str) -> "QuerySet[Row]":
             raise ValueError(value)
         return rows.filter(**{lookup: value})
     except (ValueError, TypeError) as error:
-        raise InvalidValue("cursor must be one that an earlier answer gave.", field="cursor") from error
+        raise bad_cursor() from error
 
 
 def _encode(value: Any) -> str:

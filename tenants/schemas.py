@@ -1,18 +1,34 @@
 """The shapes of the API's JSON."""
 
+import re
 from datetime import datetime
 from typing import Any
 
 from ninja import Field, Schema
+from pydantic import field_validator
+from pydantic_core import PydanticCustomError
 
 from tenants.documents import Revision
 from tenants.models import Event, Instance, Membership, Tenant
 
+# No database holds half of a surrogate pair, which JSON can contain, and PostgreSQL no NUL either.
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
+
 
 class StrictSchema(Schema):
-    """Input: a misspelled field is an error, never silently ignored."""
+    """Input: a misspelled field is an error, never silently ignored, and all text can be stored."""
 
     model_config = {"extra": "forbid"}
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_stored(cls, value: Any) -> Any:
+        texts = [*value, *value.values()] if isinstance(value, dict) else [value]
+        if any(_NOT_STORABLE.search(text) for text in texts if isinstance(text, str)):
+            raise PydanticCustomError(
+                "text", "Text cannot contain NUL characters or halves of surrogate pairs."
+            )
+        return value
 
 
 class TenantOut(Schema):

@@ -53,7 +53,7 @@ class PackageQuerySet(models.QuerySet["Package"]):
     def search(self, words: str) -> "PackageQuerySet":
         """Those in which every word occurs: in name, description, keywords or types."""
         found = self
-        for word in words.replace("\0", " ").split()[:10]:
+        for word in words.split()[:10]:
             found = found.filter(Q(name__icontains=word) | Q(searched__icontains=word))
         return found
 

@@ -72,7 +72,7 @@ def overview(request: PageRequest) -> HttpResponse:
     """All packages that somebody finds, or those searched for; asked by htmx, only the piece with them."""
     visible = _visible(request)
     scopes = _scopes(visible)
-    asked = request.GET.get("q", "").replace("\0", "").strip()[:LONGEST_SEARCH]
+    asked = request.GET.get("q", "").strip()[:LONGEST_SEARCH]
     scope = next((one for one in scopes if one["value"] == request.GET.get("scope")), None)
     found = (visible.filter(scope=scope["name"]) if scope else visible).search(asked)
     page = Paginator(found.order_by("name").only("pk"), PACKAGES_SHOWN).get_page(request.GET.get("page"))

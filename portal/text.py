@@ -1,0 +1,66 @@
+"""Refuse text that PostgreSQL cannot hold, in one place and before any view sees it: NUL characters.
+
+Halves of surrogate pairs cannot come this way: Django decodes addresses and forms itself, and replaces what
+is not UTF-8. They come in JSON, where ``StrictSchema`` refuses both.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.core.exceptions import BadRequest
+from django.db import DataError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict, UnreadablePostError
+from django.utils.deprecation import MiddlewareMixin
+
+log = logging.getLogger(__name__)
+
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+NUL = "Text cannot contain NUL characters here."
+
+
+class StorableText(MiddlewareMixin):
+    def process_request(self, request: HttpRequest) -> None:
+        # Another host of this domain can have set them, so they count as absent and shut nobody out.
+        request.COOKIES = {name: value for name, value in request.COOKIES.items() if "\0" not in value}
+
+    def process_view(self, request: HttpRequest, view: Callable[..., Any], *_: Any) -> HttpResponse | None:
+        if "\0" in request.path:
+            raise Http404("No address contains NUL characters.")
+        found = set(_with_nul(request.GET))
+        if request.content_type in FORMS and not getattr(
+            view, "csrf_exempt", False
+        ):  # those are for programs
+            found |= set(_with_nul(_form(request)))
+        return _refusal(request, dict.fromkeys(sorted(found), NUL)) if found else None
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """The last resort, for text that comes by another way, such as a user name in a header."""
+        if not isinstance(error, DataError):
+            return None
+        log.warning("The database cannot hold what was sent to %s", request.path, exc_info=error)
+        return _refusal(request, {})
+
+
+def _form(request: HttpRequest) -> QueryDict:
+    try:
+        return request.POST
+    except UnreadablePostError as error:
+        raise BadRequest("The connection ended in the middle of this form.") from error
+
+
+def _with_nul(given: QueryDict) -> Iterator[str]:
+    for name, values in given.lists():
+        if any("\0" in text for text in (name, *values)):
+            yield name.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path.startswith("/api/")
+
+
+def _refusal(request: HttpRequest, fields: dict[str, str]) -> HttpResponse:
+    if not _is_api(request):
+        raise BadRequest("Something in this request cannot be stored.")
+    answer = {"detail": "Some of the input cannot be used.", "code": "invalid_input"}
+    return JsonResponse({**answer, "fields": fields} if fields else answer, status=422)
