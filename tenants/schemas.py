@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from tenants.documents import Revision
 from tenants.models import Event, Instance, Membership, Tenant
+from tenants.models.tenant import NAME_RULE
 
 # No database holds half of a surrogate pair, which JSON can contain, and PostgreSQL no NUL either.
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
@@ -49,7 +50,7 @@ class MeOut(Schema):
 
 
 class InstanceIn(StrictSchema):
-    name: str
+    name: str = Field(description=NAME_RULE, json_schema_extra={"pattern": "^[a-z](-?[a-z0-9]){0,39}$"})
     tenant: str | None = None
     stack: str | None = None
     size: str | None = None
