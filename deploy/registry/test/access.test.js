@@ -176,6 +176,22 @@ test("a document that would do harm later is refused", async () => {
     }
 });
 
+test("a name that the catalogue never lists is refused at publish; what was published before can be changed", async () => {
+    const { mkdirSync, writeFileSync } = require("node:fs");
+    for (const name of ["@Bob/nodes", "@bOb/nodes", "@BOB/new", `@bob/${"x".repeat(211)}`]) {
+        const { status, value } = await registry.publish(name, "1.0.0", { token: tokens.bob });
+        assert.equal(status, 400, name);
+        assert.match(value.error, /the catalogue lists only names that npm allows, with the scope in lower case/);
+    }
+    assert.equal((await registry.publish("@bob/Old.Style_name~1", "1.0.0", { token: tokens.bob })).status, 201);
+    const kept = { _attachments: {}, _distfiles: {}, _uplinks: {}, time: {} };
+    const before = { ...document("@Bob/before", "1.0.0", "latest"), ...kept };
+    mkdirSync(`${registry.storage}/@Bob/before`, { recursive: true });
+    writeFileSync(`${registry.storage}/@Bob/before/package.json`, JSON.stringify(before));
+    const change = await registry.call("PUT", "/@Bob%2fbefore", { token: tokens.bob, body: deprecation("@Bob/before") });
+    assert.equal(change.status, 201, change.text);
+});
+
 test("a package that is blocked is neither read nor published, and only its readers learn why", async () => {
     await block({ "@alice/nodes": [], "@private/nodes": [], "plain-nodes": [] });
     for (const [name, reader] of [

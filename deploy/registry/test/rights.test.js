@@ -51,6 +51,28 @@ test("a token, and a name with a token, tell who it is; a name counts in any cas
     assert.deepEqual(await whoami({ authorization: basic(name.toUpperCase(), token) }), [200, name]);
 });
 
+test("a login that is no object, and a body of no bytes, are refused", async () => {
+    const { name, token } = newcomer();
+    const login = `/-/user/org.couchdb.user:${name}`;
+    for (const path of [login, `${login}/-rev/1`]) {
+        for (const body of [null, [], "x", 1, true, {}, { name: null, password: null }, { name: {}, password: [] }]) {
+            for (const credential of [undefined, token]) {
+                const { status, value } = await registry.call("PUT", path, { body, token: credential });
+                assert.ok(status === 400 || status === 401, `${JSON.stringify(body)}: ${status}`);
+                assert.ok(value.error);
+            }
+        }
+    }
+    const { status, value } = await registry.call("PUT", login, { body: null });
+    assert.deepEqual([status, value.error], [400, "A login is a JSON object with a name and a password."]);
+    const empty = { "Content-Type": "application/json", "Content-Length": 0 };
+    for (const [path, credential] of [[login, undefined], [`/@${name}%2fnodes`, token], ["/-/v1/login", undefined]]) {
+        const answer = await registry.call(path === "/-/v1/login" ? "POST" : "PUT", path, { headers: empty, token: credential });
+        assert.ok(answer.status >= 400 && answer.status < 500, `${path}: ${answer.text}`);
+    }
+    assert.equal((await logIn(name, token)).status, 201);
+});
+
 test("the token of an instance tells the instance", async () => {
     const token = portal.holder("instance:weather", { token: "fsi_weather" });
     assert.deepEqual(await whoami({ token }), [200, "instance:weather"]);

@@ -9,7 +9,7 @@ const { basename } = require("node:path");
 
 const semver = require("semver");
 
-const { bareName, isPlain } = require("./names.js");
+const { bareName, isListable, isPlain } = require("./names.js");
 
 function isObject(value) {
     return typeof value === "object" && value !== null && !Array.isArray(value);
@@ -52,6 +52,7 @@ function* faults(name, { versions, _attachments: attachments = {} }) {
     const files = Object.entries(attachments);
     yield* files.map(([key, attachment]) => faultOfAttachment(name, key, attachment));
     if (files.length > 0) {
+        yield isListable(name) ? null : "the catalogue lists only names that npm allows, with the scope in lower case";
         yield* Object.entries(versions).map(([key, version]) => faultOfVersion(name, key, version));
     }
 }

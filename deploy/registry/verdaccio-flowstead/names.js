@@ -2,6 +2,10 @@
 
 const sanitize = require("sanitize-filename");
 
+// As in catalogue/palette.py: a scope in lower case; bare names with capitals are old ones, and count.
+const NAME = /^(?:@[a-z0-9~-][a-z0-9._~-]*\/)?[A-Za-z0-9~_-][A-Za-z0-9._~-]*$/;
+const LONGEST = 214;
+
 /** @returns {string | null} such as "@alice"; null for a name without a scope. Scopes know no upper case. */
 function scopeOf(name) {
     return /^(@[^/]+)\//.exec(name)?.[1].toLowerCase() ?? null;
@@ -19,4 +23,9 @@ function isPlain(name) {
     return name.split("/").every((part) => part !== "" && sanitize(part) === part);
 }
 
-module.exports = { scopeOf, bareName, isPlain };
+/** Whether the portal's catalogue takes this for the name of a package, which it does for names that npm allows. */
+function isListable(name) {
+    return name.length <= LONGEST && NAME.test(name);
+}
+
+module.exports = { scopeOf, bareName, isListable, isPlain };

@@ -14,6 +14,7 @@ const LARGEST_OF_A_STRANGER = 64 * 1024;
 /**
  * Verdaccio would read a hundred megabytes before it asks who sends them. Its router, which comes after us, reads
  * bodies itself.
+ * @returns the middleware that would have read them
  */
 function readBodiesLater(app) {
     const layers = app._router.stack;
@@ -21,7 +22,24 @@ function readBodiesLater(app) {
     if (parser < 0) {
         throw new Error("Verdaccio reads bodies in another way than it did");
     }
-    layers.splice(parser, 1);
+    return layers.splice(parser, 1)[0].handle;
+}
+
+/** By the time Verdaccio reads a body of no bytes it has ended, which counts as a fault. */
+function dropEmptyBodies(request, response, next) {
+    if (request.headers["content-length"] === "0") {
+        delete request.headers["content-length"];
+    }
+    next();
+}
+
+/** Verdaccio takes a login apart without looking whether it is an object; other JSON is a fault to it. */
+function refuseOddLogins(readBody) {
+    return (request, response, next) =>
+        readBody(request, response, (error) => {
+            const isLogin = !error && typeof request.body === "object" && request.body !== null;
+            next(isLogin ? undefined : errorUtils.getBadRequest("A login is a JSON object with a name and a password."));
+        });
 }
 
 /** Without a credential there is nothing to send but a login. */
@@ -85,8 +103,8 @@ function registerRoutes(app, { storage, portalUrl, holderOf }) {
     const noPasswords = () =>
         forbidden(`This registry has no passwords and makes no tokens. Both are for your account page, ${portalUrl}/account/.`);
 
-    readBodiesLater(app);
-    app.use(followForwardedHost, refuseOddities);
+    const readBody = readBodiesLater(app);
+    app.use(followForwardedHost, refuseOddities, dropEmptyBodies);
     app.use(refuseLargeBodies(holderOf));
     app.get("/-/flowstead/packages", async (request, response, next) => {
         if (holderOf(request) !== PORTAL) {
@@ -103,7 +121,7 @@ function registerRoutes(app, { storage, portalUrl, holderOf }) {
     app.all(["/-/npm/v1/user", "/-/npm/v1/tokens", "/-/npm/v1/tokens/*"], refuse(noPasswords));
     // What belongs to Verdaccio's web pages, its own kind of login too.
     app.use("/-/verdaccio", refuse(notFound));
-    app.put("/-/user/*", hintAtTokens(portalUrl));
+    app.put("/-/user/*", hintAtTokens(portalUrl), refuseOddLogins(readBody));
     app.get(/\/-\/[^/]+\.tgz$/, typeTarballs);
 }
 
