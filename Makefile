@@ -14,7 +14,7 @@ STEP = $(PYTHON) -I deploy/local/progress.py
 export PORT DATA_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-python test-node test-browser test-postgres test-cluster cluster-programs check format bench bench-cluster lock clean
+.PHONY: help setup setup-dev run test test-python test-node test-browser test-postgres test-cluster cluster-programs check audit format bench bench-cluster lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -89,6 +89,9 @@ check: setup-dev ## format, lint, types, import contracts, migrations, deploy ch
 # The checks need keys but no data, so they run with the tests' own, as if served over https.
 MANAGE_CHECK = FLOWSTEAD_URL=https://portal.example.com FLOWSTEAD_DOMAIN=example.com EMAIL_URL=smtp://localhost \
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py
+
+audit: setup-dev ## known vulnerabilities in what is installed, where the services answer
+	@$(BIN)/python -m tests.audit
 
 format: setup-dev ## put code and templates into their form
 	$(BIN)/ruff format .
