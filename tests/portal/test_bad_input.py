@@ -112,13 +112,8 @@ def test_a_query_with_nul_is_422_and_says_where(client_api: ApiClient, instance:
     ],
 )
 def test_an_address_that_means_nothing_is_404(client_api: ApiClient, instance: Any, path: str) -> None:
-    call = (
-        client_api.post
-        if path.endswith("restore")
-        else client_api.delete
-        if "tokens" in path
-        else client_api.get
-    )
+    methods = {"tokens": client_api.delete, "restore": client_api.post}
+    call = next((method for word, method in methods.items() if word in path), client_api.get)
     response = call(path)
     assert is_refused(response)
     assert response.status_code == 404
