@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 CPU_SECONDS = 2.0  # a long README of the usual kind takes a tenth of a second
 SECONDS = 30.0  # until an answer, for a process that gets no processor time at all
-START_SECONDS = 60.0
+START_SECONDS = 20.0
 MEMORY_BYTES = 1024 * 2**20
 _OUT_OF_MEMORY = 3
 _ENDED_BY_ITS_README = {-signal.SIGPROF, -signal.SIGSEGV, -signal.SIGABRT, _OUT_OF_MEMORY}

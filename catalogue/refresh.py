@@ -18,7 +18,6 @@ from django.utils import timezone
 
 from catalogue import packument, tarball
 from catalogue.models import Look, Package, Reading, Rendering, Version
-from catalogue.models.package import PackageQuerySet
 from catalogue.packument import BrokenPackument, Found, FoundVersion
 from catalogue.readmes import Readmes, RenderingFailed
 from catalogue.registry import Registry, RegistryAway, RegistryError, TooLarge
@@ -105,7 +104,7 @@ class Refresher:
         for version in self._unknown(found):
             contents[version.number], sizes[version.number] = self._open(found.name, version)
         Package.objects.store(found, contents, sizes)
-        self._render(Package.objects.filter(name=found.name))
+        self._render(found.name)
         return next((what for what in contents.values() if isinstance(what, str)), "")
 
     def _unknown(self, found: Found) -> list[FoundVersion]:
@@ -135,20 +134,20 @@ class Refresher:
 
     # --- READMEs ----------------------------------------------------------------------------------
 
-    def render_due(self) -> None:
-        """Render the READMEs that an earlier version stored, and those where it failed."""
-        self._render(Package.objects.all())
+    def render_due(self) -> Iterator[str]:
+        """Render what an earlier version stored, and where it failed; yield each package's name afterwards."""
+        for name in Package.objects.to_be_rendered().order_by("pk").values_list("name", flat=True):
+            self._render(name)
+            yield name
 
-    def _render(self, packages: PackageQuerySet) -> None:
-        """One after the other: no README may be a reason for another one not to be rendered."""
-        for pk in packages.to_be_rendered().order_by("pk").values_list("pk", flat=True):
-            package = Package.objects.only("name", "readme").filter(pk=pk).first()
-            if package is None:
-                continue
-            try:
-                package.take_rendering(self._readmes.html(package.readme))
-            except RenderingFailed as error:
-                log.warning("The README of %s is rendered at the next look. %s", package.name, error)
+    def _render(self, name: str) -> None:
+        package = Package.objects.to_be_rendered().only("name", "readme").filter(name=name).first()
+        if package is None:
+            return
+        try:
+            package.take_rendering(self._readmes.html(package.readme))
+        except RenderingFailed as error:
+            log.warning("The README of %s is rendered at the next look. %s", name, error)
 
     # --- For ever ---------------------------------------------------------------------------------
 
@@ -159,7 +158,10 @@ class Refresher:
             try:
                 if time.monotonic() >= look_at:
                     look_at = time.monotonic() + settings.REGISTRY_REFRESH_SECONDS
-                    self.render_due()
+                    for name in self.render_due():
+                        log.info("Rendered the README of %s", name)
+                        if stop.is_set():
+                            return
                     self.look()
                     Rendering.objects.drop_old()
                 for name in self.read_due():

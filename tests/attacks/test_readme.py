@@ -96,7 +96,7 @@ def seconds_of(browser: httpx.Client, page: str) -> float:
     return statistics.median(view() for _ in range(7))
 
 
-def test_many_who_open_its_page_hold_nobody_up(
+def test_many_readers_of_its_page_do_not_slow_down_the_portal(
     product: Product, browser: httpx.Client, publish: Callable[[str, str], str]
 ) -> None:
     usual, costly = publish("usual", "# It pumps"), publish("costly", COSTLY)

@@ -1,6 +1,6 @@
 """What pip-audit and npm report, as findings. Pure.
 
-Neither tells by its exit code alone whether it found something or whether nobody answered: pip-audit even calls
+Neither tells by its exit code alone whether it found something or got no answer: pip-audit even calls
 packages that its service does not know free of vulnerabilities.
 """
 

@@ -1,4 +1,4 @@
-"""An audit tells apart: nothing found, something found, and that nobody answered."""
+"""An audit tells apart: nothing found, something found, and that no service answered."""
 
 import json
 from typing import Any

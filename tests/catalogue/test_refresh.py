@@ -276,7 +276,7 @@ def test_what_an_earlier_version_stored_is_rendered_without_the_registry(db):
     gone = make_package("@alice/gone", readme="gone", rendered=False)
     make_package("@alice/later", readme="kept")
     Package.objects.filter(name="@alice/later").update(readme_html="by another renderer", rendered_by=99)
-    refresh.Refresher(Registry("http://127.0.0.1:9", SECRET)).render_due()
+    list(refresh.Refresher(Registry("http://127.0.0.1:9", SECRET)).render_due())
     found = listed("@alice")
     assert found[package.name].readme_html == "<p>It <em>pumps</em>.</p>\n"
     assert found[gone.name].is_rendered
@@ -305,9 +305,9 @@ def test_a_process_that_ends_leaves_the_readme_for_the_next_look(db, monkeypatch
         raise RenderingFailed
 
     monkeypatch.setattr(Readmes, "html", ended_once)
-    refresher.render_due()
+    list(refresher.render_due())
     assert Package.objects.to_be_rendered().count() == 1
-    refresher.render_due()
+    list(refresher.render_due())
     assert not Package.objects.to_be_rendered().exists()
 
 

@@ -48,7 +48,7 @@ each_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=O
 
 
 class World:
-    """An instance with a deployed flow and a package, and what opens the API for whoever has it."""
+    """An instance with a deployed flow and a package, and the credentials that open the API."""
 
     def __init__(self, owner: Any, stranger: Any) -> None:
         Tenant.objects.update(max_instances=10_000)

@@ -29,7 +29,7 @@ class Command(BaseCommand):
             if all:
                 Reading.objects.mark_due(*Reading.objects.values_list("name", flat=True))
             self._read(refresher)
-            refresher.render_due()
+            list(refresher.render_due())
         except RegistryError as error:
             raise CommandError(f"{error} Nothing is lost: it is tried again.") from error
         nodes = Package.objects.exclude(shown="").count()
