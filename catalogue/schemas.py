@@ -93,7 +93,7 @@ class RightsOut(Schema):
 
 
 class PolicyOut(Schema):
-    """``scopes`` belong to tenants, or did so once. ``blocked`` are versions by package, none for all of it."""
+    """``scopes`` belong to tenants, or did once. ``blocked`` are versions by package, none for all of it."""
 
     scopes: list[str]
     blocked: dict[str, list[str]]

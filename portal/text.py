@@ -21,7 +21,7 @@ NUL = "Text cannot contain NUL characters here."
 
 class StorableText(MiddlewareMixin):
     def process_request(self, request: HttpRequest) -> None:
-        # Another host of this domain can have set them, so they count as absent: they must not lock a user out.
+        # Other hosts of this domain can have set them, so they count as absent: no user may be locked out.
         request.COOKIES = {name: value for name, value in request.COOKIES.items() if "\0" not in value}
 
     def process_view(self, request: HttpRequest, view: Callable[..., Any], *_: Any) -> HttpResponse | None:
