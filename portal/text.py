@@ -5,6 +5,7 @@ is not UTF-8. They come in JSON, where ``StrictSchema`` refuses both.
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ from django.utils.deprecation import MiddlewareMixin
 log = logging.getLogger(__name__)
 
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+# What instances store are documents, which hold any text: a path in the library can have a NUL.
+LIBRARY = re.compile(r"/api/v1/(?:storage|instances)/[^/]+/library/")
 NUL = "Text cannot contain NUL characters here."
 
 
@@ -28,6 +31,8 @@ class StorableText(MiddlewareMixin):
         if "\0" in request.path:
             raise Http404("No address contains NUL characters.")
         found = set(_with_nul(request.GET))
+        if LIBRARY.match(request.path):
+            found.discard("path")
         if request.content_type in FORMS and not getattr(
             view, "csrf_exempt", False
         ):  # those are for programs

@@ -137,6 +137,14 @@ def test_a_bad_cursor_is_422_everywhere(
     assert (response.status_code, list(response.json()["fields"])) == (422, ["cursor"])
 
 
+def test_a_path_in_the_library_may_have_nul(client_api: ApiClient, instance: Any) -> None:
+    library = "/instances/kitchen/library/functions"
+    assert client_api.delete(f"{library}?path=a%00b").json()["code"] == "not_found"
+    response = client_api.delete(f"{library}?path=a%00b&other=%00")
+    assert is_refused(response)
+    assert response.json()["fields"].keys() == {"other"}
+
+
 BODIES = {
     "empty": b"",
     "null": b"null",
