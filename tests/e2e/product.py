@@ -228,6 +228,16 @@ class Product:
     def api(self, token: str) -> "Api":
         return Api(self.local, token)
 
+    def storage(self, name: str) -> httpx.Client:
+        """The storage API as the instance itself uses it."""
+        script = f"from tenants.models import Instance as I; i = I.objects.get(name='{name}'); print(i.pk, i.storage_token)"
+        pk, token = self.manage("shell", "-v", "0", "-c", script).split()
+        return httpx.Client(
+            base_url=f"{self.local}/api/v1/storage/{pk}",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=20,
+        )
+
     def get(self, host: str, path: str = "/", **headers: str) -> httpx.Response:
         """As a browser asks ``host``, which this machine's resolver need not know."""
         return httpx.get(
@@ -262,3 +272,11 @@ class Api:
     def wait(self, name: str, phase: str | int, seconds: float = 30) -> dict[str, Any]:
         wait_for(lambda: self.instance(name)["phase"] == phase, f"{name} is {phase}", seconds)
         return self.instance(name)
+
+
+def is_settled(product: Product, api: Api, running: int) -> bool:
+    """Whether as many instances run as should, none is on its way, and ``kitchen`` answers."""
+    phases = {item["phase"] for item in api.client.get("/instances").json()["items"]}
+    return (
+        len(product.instances()) == running and phases <= {"running", "stopped"} and product.is_up("kitchen")
+    )

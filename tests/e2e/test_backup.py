@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.product import CHECKOUT, Product, wait_for
-from tests.e2e.test_kill import FLOWS, storage
+from tests.e2e.test_kill import FLOWS
 from tests.npm import Npm
 
 pytestmark = [
@@ -54,7 +54,7 @@ class BackedUp:
         api = product.api(product.token())
         made = api.make("kitchen", environment={"PUMP_PASSWORD": VARIABLE})
         api.wait("kitchen", "running", 60)
-        saves = storage(product, "kitchen")
+        saves = product.storage("kitchen")
         saves.post("/flows", json=FLOWS, headers={"If-Match": saves.get("/flows").headers["ETag"]})
         npm = Npm(folder / "npm", f"{product.local}/registry/")
         npm.sign_in(product.token())
@@ -129,7 +129,7 @@ def test_what_ran_runs_again_with_its_flows_its_variables_and_its_packages(
     api = restored.api(restored.token())
     api.wait("kitchen", "running", 60)
     wait_for(lambda: restored.is_up("kitchen"), "its editor opens")
-    assert storage(restored, "kitchen").get("/flows").json() == backed_up.flows
+    assert restored.storage("kitchen").get("/flows").json() == backed_up.flows
     wait_for(lambda: restored.get("kitchen", "/hi").status_code == 200, "its flows run")
     asked = "from tenants.models import Instance as I; print(I.objects.get(name='kitchen').environment)"
     assert VARIABLE in restored.manage("shell", "-v", "0", "-c", asked)

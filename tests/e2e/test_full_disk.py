@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.e2e.product import CHECKOUT, Api, Product, wait_for
-from tests.e2e.test_kill import FLOWS, storage
+from tests.e2e.test_kill import FLOWS
 
 pytestmark = [
     pytest.mark.e2e,
@@ -62,7 +62,7 @@ def api(product: Product) -> Api:
 
 @pytest.fixture(scope="module")
 def saves(product: Product, api: Api) -> httpx.Client:
-    return storage(product, "kitchen")
+    return product.storage("kitchen")
 
 
 @pytest.fixture(scope="module")
