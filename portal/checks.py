@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import DisallowedHost, ImproperlyConfigured
+from django.http import HttpRequest
 
 from portal import env
 from tenants.encryption import decrypt, encrypt
@@ -122,6 +123,26 @@ def cluster_has_a_gateway(app_configs: Any, **_: Any) -> list[CheckMessage]:
             id="portal.E008",
         )
     ]
+
+
+@register()
+def portal_serves_its_own_addresses(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """Ask as a browser and as an instance would: a host that is not allowed gets 400 for everything."""
+    problems: list[CheckMessage] = []
+    for name in ("FLOWSTEAD_URL", "FLOWSTEAD_INTERNAL_URL"):
+        request = HttpRequest()
+        request.META["HTTP_HOST"] = urlsplit(getattr(settings, name)).netloc
+        try:
+            request.get_host()
+        except DisallowedHost:
+            problems.append(
+                Error(
+                    f"The portal refuses requests to its own address {getattr(settings, name)} ({name}).",
+                    hint=f"Add the host of {name} to ALLOWED_HOSTS.",
+                    id="portal.E010",
+                )
+            )
+    return problems
 
 
 @register()

@@ -165,10 +165,12 @@ URL = _address("FLOWSTEAD_URL", f"http://portal.{DOMAIN}:{PORT}")
 """Public address of the portal. Default ``http://portal.<domain>:<port>``."""
 
 INTERNAL_URL = _address("FLOWSTEAD_INTERNAL_URL", f"http://127.0.0.1:{PORT}")
-"""Where instances reach the portal. Default ``http://127.0.0.1:<port>``."""
+"""Where instances reach the portal. The portal answers to its host, with the API and without pages. Default
+``http://127.0.0.1:<port>``."""
 
 ALLOWED_HOSTS = _list("ALLOWED_HOSTS")
-"""Further host names that the portal answers to, separated by commas. Default: none."""
+"""Further host names that the portal answers to, beside those of ``FLOWSTEAD_URL`` and
+``FLOWSTEAD_INTERNAL_URL``, separated by commas. Default: none."""
 
 TRUSTED_PROXIES = _networks("TRUSTED_PROXIES")
 """Proxies in front whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed: networks such as

@@ -1,7 +1,7 @@
 """Which host serves what: pages belong to the portal's own host, the rest is for scripts and npm.
 
-Most resolvers do not know ``*.localhost``, so scripts call plain ``localhost``. A page there would set
-its cookies for a host that is not the portal's.
+Most resolvers do not know ``*.localhost``, so scripts call plain ``localhost``; in a cluster, instances call
+the portal's internal host. A page there would set its cookies for a host that is not the portal's.
 """
 
 from collections.abc import Callable

@@ -226,8 +226,12 @@ USE_TZ = True
 USE_I18N = False
 
 # --- Security -------------------------------------------------------------------------------------
-HOSTS_FOR_SCRIPTS = frozenset({"localhost", "127.0.0.1", "::1", f"catalogue.{env.DOMAIN}"})
-ALLOWED_HOSTS = [_portal.hostname, *HOSTS_FOR_SCRIPTS, "[::1]", *env.ALLOWED_HOSTS]
+# In a cluster, instances reach the portal by a host of its own, such as that of its Service.
+_internal_host = (urlsplit(env.INTERNAL_URL).hostname or "").rstrip(".")
+HOSTS_FOR_SCRIPTS = frozenset({"localhost", "127.0.0.1", "::1", f"catalogue.{env.DOMAIN}", _internal_host})
+_hosts = sorted({_portal.hostname or "", *HOSTS_FOR_SCRIPTS})
+# A Host header has an IPv6 address in brackets.
+ALLOWED_HOSTS = [*(f"[{host}]" if ":" in host else host for host in _hosts), *env.ALLOWED_HOSTS]
 # Instances live on sibling hosts: no cookie may reach them. __Host- makes the browser see to it.
 SESSION_COOKIE_NAME = "__Host-flowstead-session" if HTTPS else "flowstead-session"
 CSRF_COOKIE_NAME = "__Host-flowstead-csrf" if HTTPS else "flowstead-csrf"
