@@ -7,13 +7,13 @@ latest with the next resync.
 
 import itertools
 import logging
-import random
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
@@ -21,6 +21,7 @@ from django.db import DatabaseError, close_old_connections, connection
 from django.utils import timezone
 
 from tenants import wakeup
+from tenants.loops import Loop
 from tenants.models import Event, Instance, Lease, Tenant
 from tenants.models.lease import identity
 from tenants.observing import Claim, give_up_for_now, record, record_failure
@@ -34,6 +35,8 @@ LEASE = "reconciler"
 CLAIM_SECONDS = 60
 POLL_SECONDS = 0.5
 SWEEP_SECONDS = 60
+SWEEP_RETRY_SECONDS = 5
+RETRY_SECONDS = 1
 
 
 class Turn(Enum):
@@ -55,7 +58,8 @@ class Reconciler:
         self.holder = identity()
         self._busy: set[UUID] = set()
         self._guard = threading.Lock()
-        self._problem = ""
+        self._failure = ""  # of the dispatcher, until a round of it succeeds
+        self._loops: list[Loop] = []
         self._turns = itertools.cycle(TURNS)
 
     # --- One instance -----------------------------------------------------------------------------
@@ -130,13 +134,15 @@ class Reconciler:
             log.exception("Reconciling %s failed", claim.instance.name)
             record_failure(claim, DriverError(f"An internal error: {type(error).__name__}."))
 
-    def look_around(self) -> None:
-        """Where the world answers, what has waited for that waits no longer, and nothing is left over."""
+    def look_around(self, beat: Callable[[], None] = lambda: None) -> None:
+        """Check that the driver responds; what has waited for that waits no longer, and orphans go. ``beat``
+        is called after each step."""
         self.driver.check()
+        beat()
         Instance.objects.filter(reason=NO_ANSWER).mark_due()
-        self.sweep()
+        self.sweep(beat)
 
-    def sweep(self) -> int:
+    def sweep(self, beat: Callable[[], None] = lambda: None) -> int:
         """Remove what the driver has of us and the database does not know; answers how many."""
         # The world first: an instance made in between is in the database, and so is no orphan.
         there = self.driver.inventory()
@@ -182,8 +188,11 @@ class Reconciler:
             try:
                 if self._hold_lease():
                     self._be_active(stop)
-            except DatabaseError:
-                log.exception("The database did not answer")
+            except Exception as error:
+                log.exception("The dispatcher failed and begins again")
+                self._failure = (
+                    f"The dispatcher of the reconciler fails ({type(error).__name__}): its log says why."
+                )
                 close_old_connections()
             stop.wait(min(2.0, settings.RECONCILER_LEASE_SECONDS / 3))
         with suppress(DatabaseError):  # it runs out by itself
@@ -191,9 +200,14 @@ class Reconciler:
         connection.close()
 
     def _hold_lease(self) -> bool:
+        """Take or renew the lease, and write on it what keeps this process from its work."""
+        problems = dict.fromkeys([self._failure, *(loop.problem for loop in self._loops)])
         try:
             return Lease.objects.hold(
-                LEASE, self.holder, timedelta(seconds=settings.RECONCILER_LEASE_SECONDS), self._problem
+                LEASE,
+                self.holder,
+                timedelta(seconds=settings.RECONCILER_LEASE_SECONDS),
+                " ".join(filter(None, problems)),
             )
         except DatabaseError:
             log.exception("The lease could not be renewed")
@@ -203,17 +217,17 @@ class Reconciler:
     def _be_active(self, stop: threading.Event) -> None:
         log.info("This reconciler is active: %s", self.holder)
         Claim.free_those_of_others(self.holder)
+        self._busy.clear()
         inactive = threading.Event()
         with wakeup.listen() as doorbell, ThreadPoolExecutor(settings.RECONCILER_WORKERS) as workers:
-            threads = [
-                threading.Thread(target=self._watch, args=(inactive, doorbell), daemon=True),
-                threading.Thread(target=self._sweep_now_and_then, args=(inactive,), daemon=True),
+            self._loops = [
+                Loop("watch", partial(self._watch, doorbell), inactive, retry_seconds=RETRY_SECONDS),
+                Loop("sweep", self._look_around_now_and_then, inactive, retry_seconds=SWEEP_RETRY_SECONDS),
             ]
-            for thread in threads:
-                thread.start()
             try:
                 self._dispatch(stop, doorbell, workers)
             finally:
+                self._loops = []
                 inactive.set()
         log.info("This reconciler is no longer active")
 
@@ -237,9 +251,10 @@ class Reconciler:
                 pk = claim.instance.pk
                 with self._guard:
                     self._busy.add(pk)
-                workers.submit(self._work_and_ring, claim, pk, doorbell)
+                workers.submit(self._work_and_ring, claim, pk, doorbell).add_done_callback(_tell_of_failure)
             if not claims or room <= len(claims):
                 doorbell.wait(self._until_next_due())
+            self._failure = ""
 
     def _until_next_due(self) -> float:
         """Seconds to sleep: until the next row is due, at most ``POLL_SECONDS``."""
@@ -265,28 +280,24 @@ class Reconciler:
             connection.close()
             doorbell.ring()
 
-    def _watch(self, inactive: threading.Event, doorbell: wakeup.Doorbell) -> None:
-        """What happens in the world makes its instance due."""
-        while not inactive.is_set():
-            try:
-                for instance_id in self.driver.watch(inactive):
-                    Instance.objects.filter(pk=instance_id).not_waiting().mark_due()
-                    doorbell.ring()
-            except (DriverError, DatabaseError) as error:
-                log.warning("The watch ended and is started again: %s", error)
-            connection.close()
-            inactive.wait(1)
+    def _watch(self, doorbell: wakeup.Doorbell, loop: Loop) -> float:
+        """Make an instance due when the driver says that something happened to it."""
+        for instance_id in self.driver.watch(loop.stop):
+            loop.succeed()
+            if instance_id:
+                Instance.objects.filter(pk=instance_id).not_waiting().mark_due()
+                doorbell.ring()
+        return RETRY_SECONDS
 
-    def _sweep_now_and_then(self, inactive: threading.Event) -> None:
-        while not inactive.is_set():
-            try:
-                self.look_around()
-                self._problem = ""
-            except (DriverError, DatabaseError) as error:
-                self._problem = str(error)
-                log.warning("No sweep: %s", error)
-            connection.close()
-            inactive.wait(SWEEP_SECONDS if not self._problem else 5 + random.random())
+    def _look_around_now_and_then(self, loop: Loop) -> float:
+        self.look_around(loop.beat)
+        return SWEEP_SECONDS
+
+
+def _tell_of_failure(work: Future[None]) -> None:
+    """Nobody asks a worker's future for its error."""
+    if error := work.exception():
+        log.error("A worker failed; its instance is looked at again when the claim ends", exc_info=error)
 
 
 def _must_wait(seen: Observation, actions: list[Action], retry_at: datetime | None) -> bool:

@@ -95,7 +95,7 @@ class MemoryDriver:
             try:
                 yield self._happened.get(timeout=0.02)
             except Empty:
-                continue
+                yield ""
 
     def logs(self, instance_id: str, *, tail: int, follow: bool, stop: Event) -> Iterator[str]:
         process = self._processes.get(instance_id)

@@ -58,8 +58,9 @@ class Driver(Protocol):
         ...
 
     def watch(self, stop: Event) -> Iterator[str]:
-        """Ids of instances in whose world something happened, until ``stop`` is set. It may miss
-        something or name an id twice: the periodic resync heals both."""
+        """Yield the ids of instances to which something happened, until ``stop`` is set. It may miss
+        something or name an id twice: the periodic resync heals both. While nothing happens it yields
+        ``""`` every few seconds, so that its caller can tell silence from a watch that stands still."""
         ...
 
     def logs(self, instance_id: str, *, tail: int, follow: bool, stop: Event) -> Iterator[str]:

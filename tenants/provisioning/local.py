@@ -132,9 +132,11 @@ class LocalDriver:
                 changed = self.inventory() if seen is None else _changed(seen, now)
             except DriverError:
                 seen = None  # whatever happened meanwhile was missed: name everything afterwards
+                yield ""
                 stop.wait(WATCH_SECONDS)
                 continue
             yield from sorted(changed)
+            yield ""
             seen = now
             starting = any(moment.condition in _COMING_UP for moment in now.values())
             stop.wait(WATCH_SECONDS_WHILE_STARTING if starting else WATCH_SECONDS)

@@ -84,7 +84,8 @@ def watching(driver: Driver) -> Iterator[list[str]]:
 
     def listen() -> None:
         for instance_id in driver.watch(stop):
-            named.append(instance_id)
+            if instance_id:
+                named.append(instance_id)
 
     thread = threading.Thread(target=listen)
     thread.start()

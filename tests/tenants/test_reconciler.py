@@ -24,11 +24,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def driver() -> MemoryDriver:
-    return MemoryDriver()
-
-
-@pytest.fixture
 def reconciler(driver: MemoryDriver) -> Reconciler:
     return Reconciler(driver)
 
@@ -520,29 +515,6 @@ def test_back_off_doubles_from_a_second_to_five_minutes():
 
 
 # --- The process ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def running(transactional_db, settings, tmp_path):
-    """Starts reconcilers in threads, and ends them."""
-    settings.RECONCILER_DOORBELL = tmp_path / "bell"
-    settings.RECONCILER_LEASE_SECONDS = 2
-    stops, threads = [], []
-
-    def start(driver: MemoryDriver) -> tuple[Reconciler, threading.Event]:
-        reconciler, stop = Reconciler(driver), threading.Event()
-        thread = threading.Thread(target=reconciler.run, args=(stop,))
-        thread.start()
-        stops.append(stop)
-        threads.append(thread)
-        return reconciler, stop
-
-    yield start
-    for stop in stops:
-        stop.set()
-    for thread in threads:
-        thread.join(10)
-        assert not thread.is_alive()
 
 
 def wait_for(condition, seconds: float = 10) -> float:

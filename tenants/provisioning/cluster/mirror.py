@@ -85,12 +85,15 @@ class Mirror:
             ) from problem
 
     def changes(self, stop: Event) -> Iterator[str]:
-        """Ids of instances in whose world something happened, until ``stop`` is set."""
+        """Yield the ids of instances to which something happened, until ``stop`` is set; ``""`` while
+        nothing does."""
         self.start()
         while not stop.is_set():
             if self._pending.wait(0.5):
                 stop.wait(GATHER_SECONDS)
                 yield from self._pending.take()
+            else:
+                yield ""
 
     # --- What there is ----------------------------------------------------------------------------
 
