@@ -67,7 +67,7 @@ class Loop:
             self.stop.wait(rest)
 
     def _told(self, error: Exception) -> str:
-        """Log what ended a turn. The sentence that is returned holds nothing of an unexpected error's text."""
+        """Log what ended a turn, and return a sentence for operators."""
         if isinstance(error, DriverError | DatabaseError):
             log.warning("The %s failed and is tried again: %s", self.name, error)
             return str(error)

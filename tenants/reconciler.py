@@ -32,6 +32,7 @@ from tenants.provisioning.spec import InstanceSpec, Observation, State
 log = logging.getLogger(__name__)
 
 LEASE = "reconciler"
+KEPT_DISK = "kept_disk"
 CLAIM_SECONDS = 60
 POLL_SECONDS = 0.5
 SWEEP_SECONDS = 60
@@ -60,6 +61,7 @@ class Reconciler:
         self._guard = threading.Lock()
         self._failure = ""  # of the dispatcher, until a round of it succeeds
         self._loops: list[Loop] = []
+        self._told: set[str] = set()  # the disks of unknown instances that this process has told of
         self._turns = itertools.cycle(TURNS)
 
     # --- One instance -----------------------------------------------------------------------------
@@ -143,9 +145,10 @@ class Reconciler:
         self.sweep(beat)
 
     def sweep(self, beat: Callable[[], None] = lambda: None) -> int:
-        """Remove what the driver has of us and the database does not know; answers how many."""
-        # The world first: an instance made in between is in the database, and so is no orphan.
-        there = self.driver.inventory()
+        """Remove what the driver has of us and the database does not know, but no disk; return how many
+        instances that were."""
+        # The driver first: an instance made in between is in the database, and so is no orphan.
+        there, disks = self.driver.inventory(), self.driver.disks()
         known = {str(pk) for pk in Instance.objects.values_list("pk", flat=True)}
         problems: list[DriverError] = []
         for orphan in there - known:
@@ -153,6 +156,13 @@ class Reconciler:
                 self._remove(orphan)
             except DriverError as error:  # the others do not wait for it
                 problems.append(error)
+            beat()
+        if unknown := disks.keys() - known - self._told:
+            # Looked at again: the last of them may have gone with its instance a moment ago.
+            for instance_id in unknown & self.driver.disks().keys():
+                self._tell_of_a_disk(instance_id, disks[instance_id])
+        for stray in self.driver.remove_strays():
+            log.warning("Removed %s: it belongs to no instance", stray)
         for slug in self.driver.remove_tenants_except(set(Tenant.objects.values_list("slug", flat=True))):
             log.warning("Removed what was made for the tenant %s: the database does not know it", slug)
         if problems:
@@ -164,13 +174,27 @@ class Reconciler:
         self.driver.remove_orphan(orphan)
         Event.objects.record(Event.Verb.ACTION, reason="orphan", message=f"Removed the orphan {orphan}.")
 
+    def _tell_of_a_disk(self, instance_id: str, place: str) -> None:
+        """A disk goes only together with its instance. Its row may be missing because an older database was
+        restored, or because a hand has changed a label."""
+        self._told.add(instance_id)
+        message = f"Kept {place}: the database does not know its instance {instance_id}."
+        log.warning("%s", message)
+        if not Event.objects.filter(reason=KEPT_DISK, message=message).exists():
+            Event.objects.record(Event.Verb.ACTION, reason=KEPT_DISK, message=message)
+
     def preview(self) -> Iterator[str]:
         """What a pass over everything would do, a line each; nothing is done, and nothing written."""
-        there = self.driver.inventory()
+        there, disks = self.driver.inventory(), self.driver.disks()
         for instance in Instance.objects.select_related("tenant", "stack", "size").iterator():
             there.discard(str(instance.pk))
+            disks.pop(str(instance.pk), None)
             yield from (f"{instance.name}: {words}" for words in self._would_do(instance))
         yield from (f"{orphan}: remove (the database does not know it)" for orphan in sorted(there))
+        yield from (
+            f"{instance_id}: keep {disks[instance_id]} (the database does not know it)"
+            for instance_id in sorted(disks)
+        )
 
     def _would_do(self, instance: Instance) -> list[str]:
         spec = instance.spec()

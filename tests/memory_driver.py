@@ -34,6 +34,7 @@ class MemoryDriver:
     def __init__(self) -> None:
         self.actions: list[tuple[str, Verb]] = []
         self._processes: dict[str, _Process] = {}
+        self._disks: dict[str, str] = {}
         self._failures: dict[str, DriverError] = {}
         self._refusals: deque[DriverError] = deque()
         self._silent: DriverError | None = None
@@ -49,7 +50,7 @@ class MemoryDriver:
             self._answer(spec.id)
             process = self._processes.get(spec.id)
             if process is None:
-                return ABSENT
+                return Observation(State.STOPPED) if spec.id in self._disks else ABSENT
             seen = self._seen(process)
             if process.state == State.STARTING and spec.id not in self._stuck:
                 process.state = State.RUNNING
@@ -70,6 +71,7 @@ class MemoryDriver:
                         self._start(spec, anew=True)
                 case Verb.REMOVE:
                     self._processes.pop(spec.id, None)
+                    self._disks.pop(spec.id, None)
                 case _:
                     self._stop(spec)
             self._happened.put(spec.id)
@@ -79,10 +81,20 @@ class MemoryDriver:
             self._answer("")
             return set(self._processes)
 
+    def disks(self) -> dict[str, str]:
+        with self._lock:
+            self._answer("")
+            return dict(self._disks)
+
     def remove_orphan(self, instance_id: str) -> None:
         with self._lock:
             self._answer(instance_id)
             self._processes.pop(instance_id, None)
+
+    def remove_strays(self) -> list[str]:
+        with self._lock:
+            self._answer("")
+            return []
 
     def remove_tenants_except(self, known: Collection[str]) -> list[str]:
         with self._lock:
@@ -169,9 +181,10 @@ class MemoryDriver:
             self._happened.put(instance_id)
 
     def forget(self, instance_id: str) -> None:
-        """Somebody else removed it from the world, and nobody says so."""
+        """Somebody else removed it from the world with its disk, and nobody says so."""
         with self._lock:
             self._processes.pop(instance_id, None)
+            self._disks.pop(instance_id, None)
 
     def print(self, instance_id: str, line: str) -> None:
         self._processes[instance_id].lines.append(line)
@@ -185,6 +198,7 @@ class MemoryDriver:
             raise error
 
     def _start(self, spec: InstanceSpec, anew: bool = False) -> None:
+        self._make_disk(spec)
         process = self._processes.setdefault(spec.id, _Process(State.STOPPED, spec, ""))
         alive = process.state in ALIVE - {State.BACKOFF}
         if alive and process.digest == spec.digest() and not anew:
@@ -195,9 +209,14 @@ class MemoryDriver:
         process.lines.append(f"{spec.name} starts")
 
     def _stop(self, spec: InstanceSpec) -> None:
+        self._make_disk(spec)
         process = self._processes.setdefault(spec.id, _Process(State.STOPPED, spec, spec.digest()))
         process.state, process.incarnation = State.STOPPED, 0
         process.reason, process.message, process.restart_due = "", "", False
+
+    def _make_disk(self, spec: InstanceSpec) -> None:
+        """Every instance has one here, as with the local driver."""
+        self._disks.setdefault(spec.id, f"disk {next(self._numbers)}")
 
     def _seen(self, process: _Process) -> Observation:
         incarnation = str(process.incarnation) if process.incarnation else ""

@@ -35,7 +35,8 @@ class DriverError(Exception):
 
 class Driver(Protocol):
     """What the reconciler knows of the world. Methods may be called from several threads at once,
-    never twice at once for the same instance; each raises ``DriverError`` and nothing else."""
+    never twice at once for the same instance; each raises ``DriverError`` and nothing else. An
+    instance's id is a UUID in its usual form: whatever else stands in the place of one is no id."""
 
     def observe(self, spec: InstanceSpec) -> Observation:
         """What is there now of this instance. Absence is an observation; no answer is an error."""
@@ -46,15 +47,26 @@ class Driver(Protocol):
         ...
 
     def inventory(self) -> set[str]:
-        """The ids of everything of this installation that exists, wanted or not."""
+        """Return the ids of the instances of this installation that have a process or a way to one,
+        whether the database knows them or not. A disk alone does not count."""
+        ...
+
+    def disks(self) -> dict[str, str]:
+        """Return where the disk of each instance of this installation is, in words, by the instance's id."""
         ...
 
     def remove_orphan(self, instance_id: str) -> None:
-        """Remove what belongs to an instance that the database does not know."""
+        """Remove the process of an instance that the database does not know, and the way to it. Its disk
+        stays: only ``Verb.REMOVE`` deletes one, together with its instance."""
+        ...
+
+    def remove_strays(self) -> list[str]:
+        """Remove processes that belong to no instance any more, and return their names."""
         ...
 
     def remove_tenants_except(self, known: Collection[str]) -> list[str]:
-        """Remove what was made for tenants whose slugs are not ``known``; answers their slugs."""
+        """Remove what was made for tenants whose slugs are not ``known``, and return their slugs. What
+        holds a disk stays."""
         ...
 
     def watch(self, stop: Event) -> Iterator[str]:

@@ -26,7 +26,7 @@ from tenants.provisioning.driver import DriverError
 from tenants.provisioning.plan import Action, Verb
 from tenants.provisioning.processes import containment, logfile, survivors
 from tenants.provisioning.processes.endings import UNKNOWN, Ending, ending
-from tenants.provisioning.processes.folders import Account, Folders, Record, checked_id, is_id
+from tenants.provisioning.processes.folders import Account, Folders, Record, checked_id
 from tenants.provisioning.processes.health import WATCH_SECONDS, Condition, Health
 from tenants.provisioning.processes.supervisor import (
     Process,
@@ -35,7 +35,7 @@ from tenants.provisioning.processes.supervisor import (
     ProgramFolder,
     Supervisor,
 )
-from tenants.provisioning.spec import ABSENT, NOT_RESPONDING, InstanceSpec, Observation, State
+from tenants.provisioning.spec import ABSENT, NOT_RESPONDING, InstanceSpec, Observation, State, is_instance_id
 
 SUPERVISOR_SOCKET = "supervisor.sock"
 PROGRAMS = "programs"
@@ -122,14 +122,18 @@ class LocalDriver:
     def inventory(self) -> set[str]:
         with _as_driver_errors():
             held = {process.group for process in self._supervisor.processes()}
-            return {name for name in held | self._programs.groups() if is_id(name)} | self._folders.ids()
+            return {name for name in held | self._programs.groups() if is_instance_id(name)}
+
+    def disks(self) -> dict[str, str]:
+        with _as_driver_errors():
+            return {name: f"the folder {self._folders.root(name)}" for name in self._folders.ids()}
 
     def watch(self, stop: Event) -> Iterator[str]:
         seen: dict[str, _Moment] | None = None
         while not stop.is_set():
             try:
                 now = self._moments()
-                changed = self.inventory() if seen is None else _changed(seen, now)
+                changed = self.inventory() | self.disks().keys() if seen is None else _changed(seen, now)
             except DriverError:
                 seen = None  # whatever happened meanwhile was missed: name everything afterwards
                 yield ""
@@ -163,11 +167,15 @@ class LocalDriver:
                 case Verb.STOP:
                     self._take_down(spec.id)
                 case Verb.REMOVE:
-                    self._remove(spec.id)
+                    self._clear_the_place(spec.id)
+                    self._folders.remove(spec.id)
 
     def remove_orphan(self, instance_id: str) -> None:
         with _as_driver_errors():
-            self._remove(checked_id(instance_id))
+            self._clear_the_place(checked_id(instance_id))
+
+    def remove_strays(self) -> list[str]:
+        return []  # every process bears its instance's id
 
     def remove_tenants_except(self, known: Collection[str]) -> list[str]:
         return []  # a tenant is nothing but its instances here
@@ -213,10 +221,6 @@ class LocalDriver:
     def _clear_the_place(self, instance_id: str) -> None:
         if not self._take_down(instance_id):
             raise DriverError("Its process is still stopping.", reason="stopping", retry_after=1)
-
-    def _remove(self, instance_id: str) -> None:
-        self._clear_the_place(instance_id)
-        self._folders.remove(instance_id)
 
     def _require(self, node_red_version: str) -> None:
         installed = self._config.node_red_version
@@ -349,7 +353,7 @@ class LocalDriver:
         return self._folders.socket(process.name.partition(".")[0])
 
     def _moments(self) -> dict[str, "_Moment"]:
-        processes = [process for process in self._supervisor.processes() if is_id(process.group)]
+        processes = [process for process in self._supervisor.processes() if is_instance_id(process.group)]
         self._health.forget_all_but({self._socket_of(process) for process in processes})
         return {process.group: self._moment(process) for process in processes}
 

@@ -71,6 +71,11 @@ def object_name(spec: InstanceSpec) -> str:
     return f"node-red-{spec.name}"
 
 
+def policy_prefix(slug: str, cluster: Cluster) -> str:
+    """What the names of a tenant's network policies begin with."""
+    return f"flowstead-{slug}" if cluster.is_shared else "flowstead"
+
+
 def tenant_objects(spec: InstanceSpec, cluster: Cluster) -> list[Manifest]:
     """What all instances of a tenant share.
 
@@ -210,12 +215,11 @@ def _small(cpu: int, memory: int, quota: Quota) -> dict[str, str]:
 
 
 def _network_policies(place: _Place, slug: str, cluster: Cluster) -> list[Manifest]:
-    prefix = f"flowstead-{slug}" if cluster.is_shared else "flowstead"
     chosen: Manifest = {"matchLabels": {TENANT: slug}} if cluster.is_shared else {}
 
     def policy(name: str, *types: str, **rules: list[network.Rule]) -> Manifest:
         content = {"podSelector": chosen, "policyTypes": list(types), **rules}
-        return place.put(kinds.NETWORK_POLICY, f"{prefix}-{name}", {"spec": content})
+        return place.put(kinds.NETWORK_POLICY, f"{policy_prefix(slug, cluster)}-{name}", {"spec": content})
 
     return [
         policy("deny", "Ingress", "Egress", ingress=[], egress=[]),  # said, so that more is ours to remove

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from uuid import UUID
 
 NAME_MAX_LENGTH = 40
 _LABEL = re.compile(r"[a-z](?:[a-z0-9]|-(?!-))*(?<!-)\Z")
@@ -40,6 +41,14 @@ def is_variable_name(name: str) -> bool:
         and upper not in _RESERVED_VARIABLES
         and not upper.startswith(_RESERVED_VARIABLE_PREFIXES)
     )
+
+
+def is_instance_id(text: str) -> bool:
+    """Whether ``text`` is a UUID in its usual form, as every id of an instance is."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

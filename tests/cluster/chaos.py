@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Any
+from uuid import UUID
 
 import httpx
 from django.conf import settings
@@ -23,6 +24,7 @@ from tenants.provisioning.cluster.kinds import (
     LIMIT_RANGE,
     NAMESPACE,
     NETWORK_POLICY,
+    PERSISTENT_VOLUME_CLAIM,
     POD,
     REPLICA_SET,
     RESOURCE_QUOTA,
@@ -33,7 +35,7 @@ from tenants.provisioning.cluster.kinds import (
 from tenants.provisioning.cluster.settings import Cluster
 from tenants.provisioning.driver import DriverError
 from tenants.provisioning.kubernetes import KubernetesDriver
-from tenants.provisioning.manifests import DIGEST, INSTALLATION, MANIFEST
+from tenants.provisioning.manifests import DIGEST, INSTALLATION, INSTANCE, MANIFEST, TENANT
 from tenants.provisioning.plan import Action
 from tenants.provisioning.spec import InstanceSpec, Observation
 from tenants.reconciler import Reconciler
@@ -174,6 +176,7 @@ class Processes:
 _ANY = (NAMESPACE, RESOURCE_QUOTA, LIMIT_RANGE, NETWORK_POLICY, SECRET, SERVICE, INGRESS, DEPLOYMENT)
 # Not claims: with one goes what is on its disk, and nobody can bring that back.
 _DELETED = (*_ANY[1:], DEPLOYMENT, DEPLOYMENT, REPLICA_SET, POD, POD)
+_RELABELLED = (*_ANY, PERSISTENT_VOLUME_CLAIM, REPLICA_SET, POD)
 _PATCHES: list[tuple[Kind, Mapping[str, Any]]] = [
     (RESOURCE_QUOTA, {"spec": {"hard": {"pods": "0"}}}),
     (NETWORK_POLICY, {"spec": {"egress": [{}]}}),
@@ -209,15 +212,29 @@ class Hand:
         if path := self._any(kind):
             self._plane.call("PATCH", f"{path}?fieldManager=somebody", patch, headers=MERGE_PATCH)
 
+    def relabel(self) -> None:
+        """To nothing, to what is no id, to an id that is nobody's, to what another object has."""
+        label = self._rng.choice([INSTANCE, INSTANCE, TENANT])
+        others = self._all(self._rng.choice(_RELABELLED))
+        taken = [metadata["labels"][label] for metadata in others if label in metadata.get("labels", {})]
+        value = self._rng.choice([None, "foo", str(UUID(int=self._rng.getrandbits(128))), *taken[:1] * 2])
+        if path := self._any(self._rng.choice(_RELABELLED)):
+            patch = {"metadata": {"labels": {label: value}}}
+            self._plane.call("PATCH", f"{path}?fieldManager=somebody", patch, headers=MERGE_PATCH)
+
     def _delete(self, kind: Kind) -> None:
         if path := self._any(kind):
             propagation = self._rng.choice(["Foreground", "Background", "Background", "Orphan"])
             self._plane.call("DELETE", path, {"propagationPolicy": propagation})
 
     def _any(self, kind: Kind) -> str:
-        found = self._plane.call("GET", f"{kind.path(None)}?{self._label}")["items"]
-        metadata = self._rng.choice(found)["metadata"] if found else {}
+        found = self._all(kind)
+        metadata = self._rng.choice(found) if found else {}
         return kind.path(metadata.get("namespace"), metadata["name"]) if metadata else ""
+
+    def _all(self, kind: Kind) -> list[Any]:
+        found = self._plane.call("GET", f"{kind.path(None)}?{self._label}")["items"]
+        return [live["metadata"] for live in found]
 
 
 # --- The weather ----------------------------------------------------------------------------------
@@ -281,6 +298,7 @@ class Weather:
             "deleted by hand": (10, hand.delete),
             "namespace deleted by hand": (1, hand.delete_a_namespace),
             "edited by hand": (10, hand.edit),
+            "relabelled by hand": (10, hand.relabel),
             **{name: (2, lambda name=name: self._spell(name)) for name in SPELLS},  # type: ignore[misc]
         }
 

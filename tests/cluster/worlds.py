@@ -13,7 +13,7 @@ import pytest
 from kubernetes.client import Configuration
 
 from tenants.provisioning.cluster.api_server import ApiServer
-from tenants.provisioning.cluster.kinds import Kind, kind_of
+from tenants.provisioning.cluster.kinds import PERSISTENT_VOLUME_CLAIM, Kind, kind_of
 from tenants.provisioning.cluster.reflector import key_of
 from tenants.provisioning.cluster.settings import Cluster
 from tenants.provisioning.driver import DriverError
@@ -23,6 +23,7 @@ from tenants.provisioning.manifests import (
     INSTANCE,
     instance_objects,
     namespace_of,
+    object_name,
     tenant_objects,
 )
 from tenants.provisioning.plan import Verb, plan
@@ -154,6 +155,10 @@ class KubernetesWorld:
     def hang(self, spec: InstanceSpec, hangs: bool = True) -> None:
         time.sleep(1.1 if hangs else 0)  # a pod's times are in seconds: it has to be ready for one at least
         self.set_fate(spec, "hangs" if hangs else None)
+
+    def disk(self, spec: InstanceSpec) -> object:
+        live = self.live(PERSISTENT_VOLUME_CLAIM.path(self.namespace(spec), object_name(spec)))
+        return live["metadata"]["uid"] if live else None
 
     def print(self, spec: InstanceSpec, line: str) -> None:
         self.own_plane.print(self.namespace(spec), self.pod(spec), line)

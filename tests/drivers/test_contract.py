@@ -75,6 +75,7 @@ def test_it_removes_everything(world: World) -> None:
         do(world.driver, Verb.REMOVE, spec)
         assert until(world.driver, spec, State.ABSENT) == ABSENT
         assert spec.id not in world.driver.inventory()
+        assert spec.id not in world.driver.disks()
     assert list(world.driver.logs(spec.id, tail=10, follow=False, stop=threading.Event())) == []
 
 
@@ -86,18 +87,51 @@ def test_it_frees_the_name(world: World) -> None:
 
 
 def test_it_lists_what_exists_whether_it_runs_or_not(own_world: World) -> None:
-    assert own_world.driver.inventory() == set()
+    def listed() -> set[str]:
+        return own_world.driver.inventory() | own_world.driver.disks().keys()
+
+    assert listed() == set()
     on, off = running(own_world), instance(power=False)
     do(own_world.driver, Verb.CREATE, off)
-    assert own_world.driver.inventory() == {on.id, off.id}
+    assert listed() == {on.id, off.id}
+    assert on.id in own_world.driver.inventory()
 
 
 def test_it_removes_an_orphan_by_its_id_alone(world: World) -> None:
     spec = running(world)
     world.driver.remove_orphan(spec.id)
-    assert until(world.driver, spec, State.ABSENT) == ABSENT
+    gone = {State.STOPPED} if spec.id in world.driver.disks() else {State.ABSENT}
+    eventually(lambda: world.driver.observe(spec).state, lambda state: state in gone)
     assert spec.id not in world.driver.inventory()
     world.driver.remove_orphan(spec.id)
+
+
+def test_the_disk_of_an_orphan_stays_and_goes_with_its_instance(world: World) -> None:
+    """Its row may come back: an older database was restored, and then the newer one."""
+    spec = instance(power=False, disk=1)
+    do(world.driver, Verb.CREATE, spec)
+    disk = eventually(lambda: world.disk(spec), bool)
+    assert spec.id in world.driver.disks()
+    for _ in range(2):
+        world.driver.remove_orphan(spec.id)
+        eventually(lambda: spec.id in world.driver.inventory(), lambda there: not there)
+        assert world.disk(spec) == disk
+        assert spec.id in world.driver.disks()
+    do(world.driver, Verb.CREATE, spec)
+    until(world.driver, spec, State.STOPPED)
+    assert world.disk(spec) == disk
+    retired = replace(spec, retired=True)
+    do(world.driver, Verb.REMOVE, retired)
+    until(world.driver, retired, State.ABSENT)
+    assert world.disk(spec) is None
+    assert spec.id not in world.driver.disks()
+
+
+def test_a_watch_tells_that_it_is_alive_while_nothing_happens(world: World) -> None:
+    stop = threading.Event()
+    named = iter(world.driver.watch(stop))
+    assert [next(one for one in named if not one) for _ in range(3)] == ["", "", ""]
+    stop.set()
 
 
 def test_it_does_not_take_silence_for_absence(own_world: World) -> None:

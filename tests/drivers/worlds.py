@@ -106,6 +106,10 @@ class World(Protocol):
 
     def hang(self, spec: InstanceSpec, hangs: bool = True) -> None: ...
 
+    def disk(self, spec: InstanceSpec) -> object:
+        """Which disk an instance has; None where it has none. Another one with the same name differs."""
+        ...
+
     def print(self, spec: InstanceSpec, line: str) -> None: ...
 
     def fall_silent(self) -> None: ...
@@ -120,6 +124,9 @@ class MemoryWorld:
 
     def hang(self, spec: InstanceSpec, hangs: bool = True) -> None:
         self.driver.hang(spec.id) if hangs else self.driver.unhang(spec.id)
+
+    def disk(self, spec: InstanceSpec) -> object:
+        return self.driver.disks().get(spec.id)
 
     def print(self, spec: InstanceSpec, line: str) -> None:
         self.driver.print(spec.id, line)
@@ -199,6 +206,10 @@ class LocalWorld:
 
     def hang(self, spec: InstanceSpec, hangs: bool = True) -> None:
         os.kill(self.pid(spec), signal.SIGSTOP if hangs else signal.SIGCONT)
+
+    def disk(self, spec: InstanceSpec) -> object:
+        folder = self.config.instances_dir / spec.id
+        return folder.stat().st_ino if folder.exists() else None
 
     def print(self, spec: InstanceSpec, line: str) -> None:
         self.tell(spec, "print", line)

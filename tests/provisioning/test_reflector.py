@@ -14,6 +14,7 @@ from tenants.provisioning.cluster.api_server import Refusal
 from tenants.provisioning.cluster.kinds import (
     DEPLOYMENT,
     NAMESPACE,
+    OF_TENANTS,
     PERSISTENT_VOLUME_CLAIM,
     POD,
     RESOURCE_QUOTA,
@@ -26,11 +27,13 @@ from tenants.provisioning.driver import DriverError
 from tests.drivers.worlds import eventually
 
 Json = dict[str, Any]
-KITCHEN = ("flowstead-alice", "node-red-kitchen")
+PLACE = ("flowstead-alice", "node-red-kitchen")
+KITCHEN = "3f0c3a52-6a3e-4f7c-9d43-1b6c8f0d2a11"
+GARAGE = "8d1e4b7a-2c5f-4e0b-a9c6-7f3d5e2b1c90"
 
 
 def thing(version: int, uid: str = "1", name: str = "node-red-kitchen", **changes: Any) -> Json:
-    labels = {"flowstead/instance": "kitchen", "flowstead/tenant": "alice"}
+    labels = {"flowstead/instance": KITCHEN, "flowstead/tenant": "alice"}
     metadata = {
         "name": name,
         "namespace": "flowstead-alice",
@@ -58,12 +61,12 @@ class Shelved:
 
     @property
     def uid(self) -> str | None:
-        live = self.shelf.get(*KITCHEN)
+        live = self.shelf.get(*PLACE)
         return live["metadata"]["uid"] if live else None
 
     @property
     def size(self) -> str | None:
-        live = self.shelf.get(*KITCHEN)
+        live = self.shelf.get(*PLACE)
         return live["spec"]["size"] if live else None
 
 
@@ -120,7 +123,7 @@ def test_the_end_of_a_predecessor_is_not_the_end_of_its_successor(shelved: Shelv
 
 def test_what_is_gone_does_not_come_back_with_older_news(shelved: Shelved) -> None:
     shelved.happened("ADDED", thing(1))
-    shelved.shelf.absent(KITCHEN, "1")
+    shelved.shelf.absent(PLACE, "1")
     assert shelved.uid is None
     shelved.happened("MODIFIED", thing(2))
     assert shelved.uid is None
@@ -133,7 +136,7 @@ def test_what_is_gone_does_not_come_back_with_older_news(shelved: Shelved) -> No
 
 def test_only_the_very_object_is_taken_for_gone(shelved: Shelved) -> None:
     shelved.happened("ADDED", thing(3, "new"))
-    shelved.shelf.absent(KITCHEN, "old")
+    shelved.shelf.absent(PLACE, "old")
     assert shelved.uid == "new"
 
 
@@ -180,7 +183,7 @@ def test_each_change_wakes_its_instance(shelved: Shelved) -> None:
     shelved.happened("ADDED", sized(1, "small"))
     shelved.happened("MODIFIED", sized(2, "large"))
     shelved.happened("DELETED", sized(3, "large"))
-    assert shelved.woken == ["kitchen"] * 3
+    assert shelved.woken == [KITCHEN] * 3
 
 
 def test_news_of_what_is_already_known_wakes_nobody(shelved: Shelved) -> None:
@@ -194,16 +197,16 @@ def test_news_of_what_is_already_known_wakes_nobody(shelved: Shelved) -> None:
 def test_an_object_that_took_the_place_of_another_wakes(shelved: Shelved) -> None:
     shelved.happened("ADDED", thing(1, "old"))
     shelved.happened("ADDED", thing(2, "new"))
-    assert shelved.woken == ["kitchen"] * 2
+    assert shelved.woken == [KITCHEN] * 2
 
 
 def test_a_list_wakes_whom_it_surprises(shelved: Shelved) -> None:
-    garage = {"name": "node-red-garage", "labels": {"flowstead/instance": "garage"}}
+    garage = {"name": "node-red-garage", "labels": {"flowstead/instance": GARAGE}}
     shelved.listed(5, thing(1), thing(2, "2", **garage))
-    assert sorted(shelved.woken) == ["garage", "kitchen"]
+    assert sorted(shelved.woken) == [KITCHEN, GARAGE]
     shelved.woken.clear()
     shelved.listed(9, thing(1))
-    assert shelved.woken == ["garage"]
+    assert shelved.woken == [GARAGE]
 
 
 def test_what_a_tenant_shares_is_told_by_the_tenant(shelved: Shelved) -> None:
@@ -224,7 +227,12 @@ CONDITION = {"type": "Available", "status": "True", "reason": "Fine", "lastUpdat
 GENERATION = {"metadata": {"generation": 1}}
 NO_POD = {**CONDITION, "type": "ReplicaFailure"}
 CONDITIONS = [NO_POD, CONDITION]
-ROLLED = {**GENERATION, "status": {"observedGeneration": 1, "replicas": 1, "conditions": CONDITIONS}}
+SELECTOR = {"spec": {"selector": {"matchLabels": {"flowstead/instance": KITCHEN}}}}
+ROLLED = {
+    **GENERATION,
+    **SELECTOR,
+    "status": {"observedGeneration": 1, "replicas": 1, "conditions": CONDITIONS},
+}
 READY = {"type": "Ready", "status": "True", "lastProbeTime": "1"}
 CONTAINER = {"name": "node-red", "restartCount": 0, "state": {"running": {}}}
 RUNNING = {"status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": [READY]}}
@@ -275,7 +283,7 @@ def test_an_echo_of_what_nobody_reads_wakes_nobody(
     ],
 )
 def test_what_somebody_reads_wakes(kind: Kind, content: Json, way: tuple[Any, ...], value: Any) -> None:
-    assert woken_by(kind, content, way, value) == ["kitchen"]
+    assert woken_by(kind, content, way, value) == ["alice" if kind in OF_TENANTS else KITCHEN]
 
 
 def woken_by(kind: Kind, content: Json, way: tuple[Any, ...], value: Any) -> list[str]:
@@ -290,26 +298,36 @@ def woken_by(kind: Kind, content: Json, way: tuple[Any, ...], value: Any) -> lis
     return shelved.woken
 
 
+def test_a_changed_label_wakes_whose_it_was_too(shelved: Shelved) -> None:
+    shelved.happened("ADDED", thing(1))
+    shelved.woken.clear()
+    shelved.happened("MODIFIED", thing(2, labels={"flowstead/instance": GARAGE}))
+    assert shelved.woken == [KITCHEN, GARAGE]
+    shelved.woken.clear()
+    shelved.listed(3, thing(3, labels={"flowstead/instance": "foo", "flowstead/tenant": "bob"}))
+    assert shelved.woken == [GARAGE, "bob"]
+
+
 # --- Finding --------------------------------------------------------------------------------------
 
 
 def test_objects_are_found_by_instance_and_by_tenant(shelved: Shelved) -> None:
     shelved.happened("ADDED", thing(1))
-    garage = {"flowstead/instance": "garage", "flowstead/tenant": "alice"}
+    garage = {"flowstead/instance": GARAGE, "flowstead/tenant": "alice"}
     shelved.happened("ADDED", thing(2, "2", name="node-red-garage", labels=garage))
     shelved.happened("ADDED", thing(3, "3", name="flowstead", labels={"flowstead/tenant": "bob"}))
-    assert [live["metadata"]["name"] for live in shelved.shelf.of_instance("garage")] == ["node-red-garage"]
-    assert shelved.shelf.instances() == {"kitchen", "garage"}
-    assert shelved.shelf.instances_of_tenant("alice") == {"kitchen", "garage"}
+    assert [live["metadata"]["name"] for live in shelved.shelf.of_instance(GARAGE)] == ["node-red-garage"]
+    assert shelved.shelf.instances() == {KITCHEN, GARAGE}
+    assert shelved.shelf.instances_of_tenant("alice") == {KITCHEN, GARAGE}
     assert shelved.shelf.instances_of_tenant("bob") == set()
     assert len(shelved.shelf.everything()) == 3
 
 
 def test_an_object_whose_labels_change_is_found_by_the_new_ones(shelved: Shelved) -> None:
     shelved.happened("ADDED", thing(1))
-    shelved.happened("MODIFIED", thing(2, labels={"flowstead/instance": "garage"}))
-    assert shelved.shelf.instances() == {"garage"}
-    assert shelved.shelf.of_instance("kitchen") == []
+    shelved.happened("MODIFIED", thing(2, labels={"flowstead/instance": GARAGE}))
+    assert shelved.shelf.instances() == {GARAGE}
+    assert shelved.shelf.of_instance(KITCHEN) == []
     assert shelved.shelf.instances_of_tenant("alice") == set()
     shelved.happened("MODIFIED", thing(3, labels={}))
     assert shelved.shelf.instances() == set()
@@ -320,12 +338,12 @@ def test_nothing_is_found_of_what_is_gone(shelved: Shelved) -> None:
     shelved.happened("ADDED", thing(1))
     shelved.happened("DELETED", thing(2))
     assert shelved.shelf.instances() == shelved.shelf.instances_of_tenant("alice") == set()
-    assert shelved.shelf.of_instance("kitchen") == []
+    assert shelved.shelf.of_instance(KITCHEN) == []
 
 
 def test_an_object_of_a_list_says_what_it_is(shelved: Shelved) -> None:
     shelved.listed(1, thing(1, spec={"type": "ClusterIP"}))
-    live = shelved.shelf.get(*KITCHEN)
+    live = shelved.shelf.get(*PLACE)
     assert live is not None
     assert (live["apiVersion"], live["kind"], live["spec"]) == ("v1", "Service", {"type": "ClusterIP"})
 
@@ -504,7 +522,7 @@ def test_a_list_that_broke_off_is_no_list() -> None:
     whole = {"metadata": {"resourceVersion": "11"}, "items": [thing(9)]}
     with Run(Script(lists=[[first, CUT], [whole]])) as run:
         run.asks("list", "list", "11")
-        assert run.shelf.get(*KITCHEN) is not None
+        assert run.shelf.get(*PLACE) is not None
 
 
 def test_it_waits_as_long_as_it_is_asked_to() -> None:

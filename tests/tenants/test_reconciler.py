@@ -1,4 +1,3 @@
-import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -507,6 +506,35 @@ def test_orphans_are_removed_and_nothing_else(reconciler, driver, instance, user
     assert reconciler.sweep() == 0
 
 
+def test_the_disk_of_an_orphan_is_kept_and_told_of_once(driver, instance, user):
+    orphan = make_instance(user, "orphan")
+    settle(Reconciler(driver))
+    Instance.objects.filter(pk=orphan.pk).delete()
+    for _ in range(2):
+        process = Reconciler(driver)
+        for _ in range(2):
+            process.sweep()
+    assert driver.disks().keys() == {str(instance.pk), str(orphan.pk)}
+    told = Event.objects.get(reason="kept_disk").message
+    kept = driver.disks()[str(orphan.pk)]
+    assert told == f"Kept {kept}: the database does not know its instance {orphan.pk}."
+
+
+def test_an_instance_that_comes_back_finds_its_disk(reconciler, driver, instance, user):
+    settle(reconciler)
+    disk = driver.disks()
+    row = now(instance)
+    Instance.objects.all().delete()
+    reconciler.sweep()
+    row.save(force_insert=True)
+    settle(reconciler)
+    assert now(instance).phase == Phase.RUNNING
+    assert driver.disks() == disk
+    now(instance).retire(user)
+    settle(reconciler)
+    assert driver.disks() == {}
+
+
 def test_back_off_doubles_from_a_second_to_five_minutes():
     waits = [back_off(attempt, lambda low, high: 1.0).total_seconds() for attempt in range(1, 13)]
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
@@ -637,7 +665,10 @@ def test_the_plan_names_what_the_database_does_not_know(reconciler, driver, inst
     settle(reconciler)
     Instance.objects.all().delete()
     lines = planned(driver, monkeypatch, capsys)
-    assert lines == [f"{instance.pk}: remove (the database does not know it)"]
+    assert lines == [
+        f"{instance.pk}: remove (the database does not know it)",
+        f"{instance.pk}: keep disk 1 (the database does not know it)",
+    ]
 
 
 def test_the_plan_says_where_it_cannot_look(driver, instance, monkeypatch, capsys):

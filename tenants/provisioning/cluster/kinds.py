@@ -60,6 +60,9 @@ _ALL = (
     EVENT,
 )
 
+OF_TENANTS = frozenset({NAMESPACE, RESOURCE_QUOTA, LIMIT_RANGE, NETWORK_POLICY})
+"""What no single instance has."""
+
 KINDS: Mapping[tuple[str, str], Kind] = MappingProxyType({(one.api_version, one.kind): one for one in _ALL})
 """By the ``apiVersion`` and ``kind`` of an object."""
 

@@ -2,13 +2,13 @@
 instances."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from threading import Condition, Event, Thread
 
 from tenants.provisioning.cluster.api_server import ApiServer, Object
 from tenants.provisioning.cluster.kinds import Kind
-from tenants.provisioning.cluster.reflector import Packed, Reflector, Shelf, key_of
+from tenants.provisioning.cluster.reflector import Key, Packed, Reflector, Shelf, key_of
 from tenants.provisioning.driver import DriverError
 
 GATHER_SECONDS = 0.2  # what happens to an instance within so short a time is one thing to look at
@@ -104,8 +104,15 @@ class Mirror:
         found = {kind: shelf.of_instance(instance_id) for kind, shelf in self._shelves.items()}
         return {kind: objects for kind, objects in found.items() if objects}
 
-    def instances(self) -> set[str]:
-        return set().union(*(shelf.instances() for shelf in self._shelves.values()))
+    def instances(self, kinds: Iterable[Kind]) -> set[str]:
+        return set().union(*(self._shelves[kind].instances() for kind in kinds))
+
+    def places(self, kind: Kind) -> list[tuple[str, Key]]:
+        """The instance, the namespace and the name of each object of a kind that belongs to an instance."""
+        return self._shelves[kind].places()
+
+    def without_instance(self, kind: Kind) -> list[Object]:
+        return [packed.unpack() for packed in self._shelves[kind].everything() if not packed.instance]
 
     def everything(self, kind: Kind) -> list[Object]:
         return [packed.unpack() for packed in self._shelves[kind].everything()]

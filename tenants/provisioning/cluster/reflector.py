@@ -26,8 +26,9 @@ from tenants.provisioning.cluster.kinds import (
     REPLICA_SET,
     Kind,
 )
+from tenants.provisioning.cluster.owners import instance_of, labels_of
 from tenants.provisioning.driver import DriverError
-from tenants.provisioning.manifests import INSTANCE, TENANT
+from tenants.provisioning.manifests import TENANT
 
 log = logging.getLogger(__name__)
 
@@ -54,13 +55,12 @@ class Packed:
     @classmethod
     def of(cls, kind: Kind, live: Object) -> "Packed":
         metadata = live["metadata"]
-        labels = metadata.get("labels") or {}
         content = orjson.dumps(_read_here(kind, live), option=orjson.OPT_SORT_KEYS)
         return cls(
             version=int(metadata["resourceVersion"]),
             uid=metadata["uid"],
-            instance=intern(labels.get(INSTANCE, "")),  # one text for the objects of all kinds
-            tenant=intern(labels.get(TENANT, "")),
+            instance=intern(instance_of(kind, live)),  # one text for the objects of all kinds
+            tenant=intern(labels_of(live).get(TENANT, "")),
             content=zlib.compress(content, 1),
         )
 
@@ -122,6 +122,11 @@ class Shelf:
         with self._lock:
             return self._by_instance.names()
 
+    def places(self) -> list[tuple[str, Key]]:
+        """The instance and the key of each object that belongs to one."""
+        with self._lock:
+            return [(packed.instance, key) for key, packed in self._objects.items() if packed.instance]
+
     def instances_of_tenant(self, slug: str) -> set[str]:
         with self._lock:
             return {self._objects[key].instance for key in self._by_tenant.of(slug)} - {""}
@@ -150,19 +155,19 @@ class Shelf:
     def happened(self, what: str, live: Object) -> None:
         """One event of the watch."""
         version = int(live["metadata"]["resourceVersion"])
-        changed = None
+        changed: list[Packed] = []
         with self._lock:
             self._seen_through = max(self._seen_through, version)
             if what == "DELETED":
                 self._gone.discard(live["metadata"]["uid"])
                 known = self._objects.get(key_of(live))
                 if known and known.version <= version:  # else there is another one of its name already
-                    changed = self._drop(key_of(live))
+                    self._drop(key_of(live))
+                    changed = [known]
             elif what != "BOOKMARK":
-                packed = Packed.of(self.kind, live)
-                changed = packed if self._put(key_of(live), packed) else None
-        if changed:
-            self._changed(changed)
+                changed = self._put(key_of(live), Packed.of(self.kind, live))
+        for packed in changed:
+            self._changed(packed)
 
     def listed(self, objects: dict[Key, Packed], version: int) -> None:
         """A whole list as of ``version``. What our own requests have brought since then stays, unless
@@ -177,30 +182,33 @@ class Shelf:
             for key, packed in objects.items():
                 if back_in_time:
                     self._drop(key)
-                if self._put(key, packed):
-                    changed.append(packed)
+                changed += self._put(key, packed)
             self._seen_through = version
             self._gone &= {packed.uid for packed in objects.values()}
         for packed in changed:
             self._changed(packed)
 
-    def _put(self, key: Key, packed: Packed) -> bool:
-        """Whether anything changed that somebody here reads."""
+    def _put(self, key: Key, packed: Packed) -> list[Packed]:
+        """Return what is news to somebody here: also to whom it belonged before its labels were changed."""
         known = self._objects.get(key)
         if packed.uid in self._gone or (known and known.version >= packed.version):
-            return False
+            return []
         self._drop(key)
         self._objects[key] = packed
         self._by_instance.add(packed.instance, key)
         self._by_tenant.add(packed.tenant, key)
-        return known is None or (known.uid, known.content) != (packed.uid, packed.content)
+        if known is None:
+            return [packed]
+        if (known.uid, known.content) == (packed.uid, packed.content):
+            return []
+        is_relabelled = (known.instance, known.tenant) != (packed.instance, packed.tenant)
+        return [known, packed] if is_relabelled else [packed]
 
-    def _drop(self, key: Key) -> Packed | None:
+    def _drop(self, key: Key) -> None:
         known = self._objects.pop(key, None)
         if known:
             self._by_instance.remove(known.instance, key)
             self._by_tenant.remove(known.tenant, key)
-        return known
 
 
 class Reflector:

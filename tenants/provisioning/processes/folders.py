@@ -14,9 +14,10 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from tenants.provisioning.driver import DriverError
+from tenants.provisioning.spec import is_instance_id
 
 COMPILE_CACHE_BYTES = 256 * 2**20
 
@@ -25,19 +26,9 @@ _NPMRC = "audit=false\nfund=false\nupdate-notifier=false\n"
 
 def checked_id(instance_id: str) -> str:
     """``instance_id`` where it is a UUID in its usual form, so that it can be part of a path."""
-    try:
-        if str(UUID(instance_id)) == instance_id:
-            return instance_id
-    except ValueError:
-        pass
-    raise DriverError(f"{instance_id!r} is not an instance's id.", reason="invalid_id", permanent=True)
-
-
-def is_id(text: str) -> bool:
-    try:
-        return bool(checked_id(text))
-    except DriverError:
-        return False
+    if not is_instance_id(instance_id):
+        raise DriverError(f"{instance_id!r} is not an instance's id.", reason="invalid_id", permanent=True)
+    return instance_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +115,7 @@ class Folders:
         """The instances of this installation that have a folder."""
         if not self._instances.is_dir():
             return set()
-        names = {path.name for path in self._instances.iterdir() if is_id(path.name)}
+        names = {path.name for path in self._instances.iterdir() if is_instance_id(path.name)}
         return {name for name in names if self._is_ours(name)}
 
     def record(self, instance_id: str) -> Record | None:
