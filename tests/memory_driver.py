@@ -181,7 +181,7 @@ class MemoryDriver:
             self._happened.put(instance_id)
 
     def forget(self, instance_id: str) -> None:
-        """Somebody else removed it from the world with its disk, and nobody says so."""
+        """It was removed from outside, with its disk, and the watch does not tell."""
         with self._lock:
             self._processes.pop(instance_id, None)
             self._disks.pop(instance_id, None)

@@ -9,6 +9,7 @@ from tenants.models import Instance, Phase, Tenant
 from tenants.provisioning.cluster.drift import differences
 from tenants.provisioning.cluster.kinds import (
     DEPLOYMENT,
+    OF_TENANTS,
     PERSISTENT_VOLUME_CLAIM,
     POD,
     REPLICA_SET,
@@ -135,7 +136,7 @@ def _of_row(row: Instance) -> Iterator[str]:
 def _is_accounted_for(kind: Kind, live: Object, living: set[str], slugs: set[str]) -> bool:
     """What no row asks for, and may be there all the same."""
     labels = live["metadata"]["labels"]
-    instance = labels.get(INSTANCE)
+    instance = None if kind in OF_TENANTS else labels.get(INSTANCE)  # added by others, it says nothing
     if instance is None:
         return labels.get(TENANT) in slugs and not _has_instances(labels[TENANT])
     if kind in (REPLICA_SET, POD):

@@ -213,7 +213,7 @@ class Hand:
             self._plane.call("PATCH", f"{path}?fieldManager=somebody", patch, headers=MERGE_PATCH)
 
     def relabel(self) -> None:
-        """To nothing, to what is no id, to an id that is nobody's, to what another object has."""
+        """To nothing, to what is no id, to an id of no instance, to what another object has."""
         label = self._rng.choice([INSTANCE, INSTANCE, TENANT])
         others = self._all(self._rng.choice(_RELABELLED))
         taken = [metadata["labels"][label] for metadata in others if label in metadata.get("labels", {})]

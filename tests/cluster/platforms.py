@@ -25,6 +25,7 @@ from tests.cluster.access import NOT_HERE, REAL
 from tests.cluster.agreement import Name, disagreements, everything
 from tests.cluster.control_plane import QUICK, ControlPlane
 from tests.cluster.objects import Capacity, volume_for
+from tests.cluster.operators import delete_kept_disks
 from tests.cluster.proxy import Proxy
 from tests.drivers.worlds import eventually
 
@@ -121,6 +122,12 @@ class Platform:
         """As the resync has it, without waiting for it."""
         Instance.objects.update(due_at=timezone.now())
         self.work()
+
+    def settle_with_an_operator(self) -> None:
+        """As ``settle``, where a request that came late may have made a disk of an instance that is gone."""
+        self.work_on_everything()
+        delete_kept_disks(self.plane.call, self.cluster)
+        self.settle()
 
     def settle(self, seconds: float = 60) -> None:
         """Until the database and the cluster agree."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tenants.provisioning import kubernetes
+from tenants.provisioning.cluster import warnings
 from tenants.provisioning.cluster.kinds import (
     DEPLOYMENT,
     EVENT,
@@ -208,7 +208,7 @@ def test_where_a_name_was_taken_meanwhile_it_looks(own_world: KubernetesWorld) -
 def test_it_asks_for_the_reason_why_a_pod_waits(
     world: KubernetesWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kubernetes, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(warnings, "PATIENCE_SECONDS", 0)
     spec = instance(image="registry.example.com/never-ready:5")
     do(world.driver, Verb.CREATE, spec)
     eventually(lambda: asked_for_events(world, spec), bool)

@@ -222,7 +222,7 @@ def test_the_disk_of_an_unknown_instance_is_never_anothers_of_the_same_name(hous
     assert house.claims() == before
 
 
-def test_a_namespace_with_somebodys_own_disk_stays(house: House) -> None:
+def test_a_namespace_with_a_disk_of_an_operators_own_stays(house: House) -> None:
     """One without any label of ours."""
     namespace = house.path(NAMESPACE)
     body = {
