@@ -165,11 +165,11 @@ URL = _address("FLOWSTEAD_URL", f"http://portal.{DOMAIN}:{PORT}")
 """Public address of the portal. Default ``http://portal.<domain>:<port>``."""
 
 INTERNAL_URL = _address("FLOWSTEAD_INTERNAL_URL", f"http://127.0.0.1:{PORT}")
-"""Where instances reach the portal. The portal answers to its host, with the API and without pages. Default
+"""Where instances reach the portal. The portal accepts its host, for the API and not for pages. Default
 ``http://127.0.0.1:<port>``."""
 
 ALLOWED_HOSTS = _list("ALLOWED_HOSTS")
-"""Further host names that the portal answers to, beside those of ``FLOWSTEAD_URL`` and
+"""Further host names that the portal accepts, beside those of ``FLOWSTEAD_URL`` and
 ``FLOWSTEAD_INTERNAL_URL``, separated by commas. Default: none."""
 
 TRUSTED_PROXIES = _networks("TRUSTED_PROXIES")

@@ -319,7 +319,7 @@ class Reconciler:
 
 
 def _tell_of_failure(work: Future[None]) -> None:
-    """Nobody asks a worker's future for its error."""
+    """Log what a worker raised: its future is never asked for its result."""
     if error := work.exception():
         log.error("A worker failed; its instance is looked at again when the claim ends", exc_info=error)
 

@@ -118,8 +118,8 @@ class KubernetesDriver:
         return seen
 
     def _found(self, spec: InstanceSpec) -> Found:
-        """What there is of an instance: what says so itself, and what is in its place whatever a hand wrote
-        into its label. Of a claim the name has to agree too."""
+        """What there is of an instance: what is labelled so, and what is in its place though its label was
+        edited. Of a claim the name has to agree too."""
         place, labelled = self._place(spec), self._mirror.of_instance(spec.id)
         found: Found = {}
         for kind in self._of_instances:
@@ -218,7 +218,7 @@ class KubernetesDriver:
     def remove_orphan(self, instance_id: str) -> None:
         self._mirror.require_true(self._seconds)
         found = self._mirror.of_instance(instance_id)
-        found.pop(PERSISTENT_VOLUME_CLAIM, None)  # its label is all that says whose it is
+        found.pop(PERSISTENT_VOLUME_CLAIM, None)
         self._remove(found)
 
     def _remove(self, found: Found) -> None:

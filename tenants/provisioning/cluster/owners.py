@@ -1,7 +1,7 @@
 """Whose an object of the cluster is. Pure.
 
-A hand can change a label. What it cannot change is a name, and the selector of a Deployment or a ReplicaSet;
-and the API server notes which writer has last set a field.
+Labels can be edited by anyone with access to the cluster. A name is immutable, and so is the selector of a
+Deployment or a ReplicaSet; and the API server notes which writer has last set a field.
 """
 
 from collections.abc import Mapping

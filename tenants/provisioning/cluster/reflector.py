@@ -189,7 +189,7 @@ class Shelf:
             self._changed(packed)
 
     def _put(self, key: Key, packed: Packed) -> list[Packed]:
-        """Return what is news to somebody here: also to whom it belonged before its labels were changed."""
+        """Return what has changed of what is read here; relabelled, also what it was before."""
         known = self._objects.get(key)
         if packed.uid in self._gone or (known and known.version >= packed.version):
             return []
