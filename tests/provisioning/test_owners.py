@@ -1,7 +1,6 @@
 """Whose an object is, when a hand has written into its labels."""
 
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -18,7 +17,7 @@ from tenants.provisioning.cluster.kinds import (
 from tenants.provisioning.cluster.owners import instance_of, tenant_of, was_relabelled
 from tenants.provisioning.cluster.settings import Cluster, Namespaces
 
-ID, OTHER = str(uuid4()), str(uuid4())
+ID, OTHER = "6f1c0a4e-2a0b-4d5c-9b1e-3c7d8e9f0a1b", "a3d5e7f9-1b2c-4d3e-8f4a-5b6c7d8e9f0a"
 OURS = "flowstead-one"
 
 
