@@ -276,7 +276,7 @@ class Api:
 
 def is_settled(product: Product, api: Api, running: int) -> bool:
     """Whether as many instances run as should, none is on its way, and ``kitchen`` answers."""
-    phases = {item["phase"] for item in api.client.get("/instances").json()["items"]}
-    return (
-        len(product.instances()) == running and phases <= {"running", "stopped"} and product.is_up("kitchen")
-    )
+    if len(product.instances()) != running or not product.is_up("kitchen"):
+        return False
+    instances = api.client.get("/instances").json()["items"]
+    return {instance["phase"] for instance in instances} <= {"running", "stopped"}
