@@ -78,7 +78,7 @@ class VersionInline(admin.TabularInline):  # type: ignore[type-arg]
 
 
 class ScopeFilter(admin.AllValuesFieldListFilter):
-    """Has words for what is without a scope, where its link would be empty."""
+    """Label the choice for packages without a scope, whose link would otherwise be empty."""
 
     def choices(self, changelist: Any) -> Any:
         for choice in super().choices(changelist):

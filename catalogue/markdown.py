@@ -2,9 +2,9 @@
 
 The publisher of the package wrote it. Raw HTML in it is shown as text, addresses lead to the web, to mail
 or within the README, and images, which the pages' policy keeps from being loaded, are links. nh3 then lets
-through only what this renderer makes: a second wall, should the first one have a hole.
+through only what this renderer makes: a second barrier, should the first one have a hole.
 
-A change of what ``html`` gives needs another ``RENDERER`` in ``models.package``.
+When the output of ``html`` changes, raise ``RENDERER`` in ``models.package``.
 """
 
 import re
@@ -65,7 +65,7 @@ def html(readme: str) -> str:
 
 
 def plain(readme: str) -> str:
-    """Return the text of a README as it is, for one that is too costly to render."""
+    """Return a README as escaped text, for one that is too costly to render."""
     return f"<p>{_TOO_COMPLEX}</p>\n<pre>{escape(_shown(readme))}</pre>\n"
 
 

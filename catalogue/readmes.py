@@ -2,7 +2,7 @@
 
 A README of 60,000 characters can keep the renderer busy for minutes, and Python cannot interrupt it from
 within. So each has a limit on processor time, which the kernel enforces and which does not depend on how
-busy the machine is, and one on memory. Whatever happens to that process, its caller goes on.
+busy the machine is, and one on memory. Whatever ends that process, its caller goes on.
 """
 
 import logging
@@ -19,7 +19,7 @@ from catalogue import markdown
 log = logging.getLogger(__name__)
 
 CPU_SECONDS = 2.0  # a long README of the usual kind takes a tenth of a second
-SECONDS = 30.0  # until an answer, for a process that gets no processor time at all
+SECONDS = 30.0  # to wait for the HTML, in case the process gets no processor time at all
 START_SECONDS = 20.0
 MEMORY_BYTES = 1024 * 2**20
 _OUT_OF_MEMORY = 3
@@ -85,7 +85,7 @@ class Readmes:
 
 
 def _serve(connection: Connection, cpu_seconds: float, memory_bytes: int) -> None:
-    """Answer each README with its HTML, or None where that fails, until the other end is closed."""
+    """Send back the HTML of each README, or None where rendering fails, until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes its end
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
@@ -100,11 +100,11 @@ def _serve(connection: Connection, cpu_seconds: float, memory_bytes: int) -> Non
     except (EOFError, BrokenPipeError):
         return
     except MemoryError:
-        os._exit(_OUT_OF_MEMORY)  # no more than this can be relied on
+        os._exit(_OUT_OF_MEMORY)  # without memory, nothing more than this is sure to work
 
 
 def _rendered(readme: str) -> str | None:
-    """The boundary: a README that breaks the renderer must not break it for the next one."""
+    """Return the HTML, or None for a README that breaks the renderer: it must not end the process."""
     try:
         return markdown.html(readme)
     except MemoryError:

@@ -135,7 +135,7 @@ class Refresher:
     # --- READMEs ----------------------------------------------------------------------------------
 
     def render_due(self) -> Iterator[str]:
-        """Render what an earlier version stored, and where it failed; yield each package's name after it."""
+        """Render the READMEs that an earlier version stored or that failed; yield each package's name."""
         for name in Package.objects.to_be_rendered().order_by("pk").values_list("name", flat=True):
             self._render(name)
             yield name

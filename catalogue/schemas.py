@@ -10,7 +10,7 @@ from catalogue.models import Package, Version
 
 
 class ErrorOut(Schema):
-    """The same as for the other calls, which this app does not know."""
+    """The error of ``tenants.schemas``, which this app may not import."""
 
     detail: str
     code: str

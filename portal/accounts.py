@@ -47,7 +47,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
 
 class PasswordBackend(AuthenticationBackend):  # type: ignore[misc]
-    """Checks passwords once: Django's backend, which older sessions still name, does not hash them again."""
+    """Checks a password once: Django's own backend, which older sessions name, does not hash it again."""
 
     def authenticate(self, request: HttpRequest | None, **credentials: Any) -> AbstractBaseUser:
         if credentials.get("email") == credentials.get("username"):

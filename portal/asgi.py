@@ -93,8 +93,8 @@ async def _divided(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def _with_body(pool: Pool, scope: Any, receive: Any, send: Any) -> None:
-    """Give ``pool`` the request once its body is complete: a client that stalls holds no thread, and what
-    breaks off is never taken for the whole."""
+    """Give ``pool`` the request once its body is complete: a client that stalls holds no thread, and a body
+    that breaks off is never acted on."""
     body = bytearray()
     while True:
         message = await receive()
@@ -114,7 +114,7 @@ async def _with_body(pool: Pool, scope: Any, receive: Any, send: Any) -> None:
 
 
 async def _livez(send: Any) -> None:
-    """503 when only a restart helps. It needs no thread, so it is quick while they are merely busy."""
+    """Answer 503 when only a restart helps. This needs no thread, so a busy process is quick to answer."""
     stuck = _reads.is_stuck or _writes.is_stuck
     await _answer(send, 503 if stuck else 200, b"stuck\n" if stuck else b"ok\n")
 

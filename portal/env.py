@@ -236,7 +236,7 @@ EMAIL_URL = _text("EMAIL_URL")
 web process, and operators set new passwords."""
 
 SENDS_MAIL = EMAIL_URL.startswith("smtp")
-"""Whether mails reach people. Other kinds of EMAIL_URL, such as ``consolemail://``, only write them down."""
+"""Whether mails reach people. Other kinds of EMAIL_URL, such as ``consolemail://``, send none."""
 
 EMAIL_FROM = _text("EMAIL_FROM", f"Flowstead <no-reply@{DOMAIN}>")
 """Sender of mails."""
@@ -244,8 +244,8 @@ EMAIL_FROM = _text("EMAIL_FROM", f"Flowstead <no-reply@{DOMAIN}>")
 EMAIL_VERIFICATION = _choice(
     "EMAIL_VERIFICATION", "mandatory" if SENDS_MAIL else "none", ("mandatory", "optional", "none")
 )
-"""Whether an e-mail address must be confirmed before the first login. Default: where mails
-reach people."""
+"""Whether an e-mail address must be confirmed before the first login. Default: ``mandatory`` where
+mails reach people, else ``none``."""
 
 LOGIN_OIDC_ISSUER = _text("LOGIN_OIDC_ISSUER")
 """OpenID Connect issuer that people may log in with, its address. Default: none."""
@@ -340,12 +340,13 @@ STARTUP_SECONDS = _number("STARTUP_SECONDS", 60, low=5, high=3600)
 """Seconds that an instance may take to answer before it counts as failing. Default 60."""
 
 UNRESPONSIVE_SECONDS = _number("UNRESPONSIVE_SECONDS", 30, low=10, high=3600)
-"""Seconds after which an instance that responds no longer counts as failing. Default 30."""
+"""Seconds without a response after which a running instance counts as failing. Default 30."""
 
 UNRESPONSIVE_RESTART_SECONDS = _number(
     "UNRESPONSIVE_RESTART_SECONDS", max(120, UNRESPONSIVE_SECONDS), low=UNRESPONSIVE_SECONDS, high=86_400
 )
-"""Seconds after which it is restarted; at least UNRESPONSIVE_SECONDS. Default 120."""
+"""Seconds without a response after which it is restarted; at least UNRESPONSIVE_SECONDS. Default 120, or
+UNRESPONSIVE_SECONDS where that is more."""
 
 INSTANCE_IMAGE = _text("INSTANCE_IMAGE", "flowstead/custom-node-red")
 """Image of the default stack, without a tag: the tag is the Node-RED version."""

@@ -45,21 +45,21 @@ class PagesOnThePortalsHost(MiddlewareMixin):
 
 
 class ApiSpeaksJson(MiddlewareMixin):
-    """Answer in the API's form of an error, never with a page, whatever is wrong with a request to it."""
+    """Answer every failed request to the API with JSON in its form of an error, never with a page."""
 
     ANSWERS = {
         400: {"detail": "This request cannot be understood.", "code": "bad_request"},
         403: {"detail": "This request is not allowed.", "code": "not_allowed"},
         404: {"detail": "There is no such address in this API.", "code": "not_found"},
         405: {"detail": "This address does not know that method.", "code": "method_not_allowed"},
-        503: {"detail": outages.BUSY, "code": "unavailable"},
         413: {"detail": "This request is too large.", "code": "document_too_large"},
         500: {"detail": "Something went wrong here. Try again later.", "code": "internal_error"},
+        503: {"detail": outages.BUSY, "code": "unavailable"},
     }
     PAGES = frozenset({"api-root", "openapi-json", "openapi-view"})
 
     def process_view(self, request: HttpRequest, view: Any, *_: Any) -> HttpResponse | None:
-        """Refuse to change what can only be read, before the check for forged forms answers with a page."""
+        """Refuse to change what can only be read, before the CSRF check answers with a page."""
         match = request.resolver_match
         is_page = match is not None and match.app_name == "ninja" and match.url_name in self.PAGES
         return HttpResponseNotAllowed(READING) if is_page and request.method not in READING else None

@@ -44,7 +44,7 @@ class Attempt:
     failures: Mapping[str, Pace]
 
     def succeeded(self) -> None:
-        """Count it as a failure no longer."""
+        """Take it back from the failures."""
         if self.failures:
             give_back(self.failures)
 
@@ -64,7 +64,7 @@ def attempt(request: HttpRequest, login: str) -> Attempt:
     user = _known_user(request)
     checks: dict[str, Pace]
     failures: dict[str, Pace]
-    # A user can claim the name or the address of another: then these may be guesses at the other account.
+    # One user's name can be another's email address: then these may be guesses at the other account.
     if user is not None and _users(login) == {user.pk}:
         checks, failures = {KNOWN.key(str(user.pk)): KNOWN}, {}
     else:

@@ -1,5 +1,5 @@
-"""What is said while the database cannot be used: it is locked, full, or away. Everything else that a
-database can complain of is a fault of ours, and stays one."""
+"""What is said while the database cannot be used: it is locked, full, or away. Any other error of the
+database is a fault of this program, and is treated as one."""
 
 import logging
 import sqlite3
@@ -24,8 +24,8 @@ _SQLITE_AWAY = {
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_NOMEM,
 }
-# Classes of PostgreSQL's codes: connection, resources, an operator's intervention, the system, a deadlock;
-# and two codes: no lock in time, read only.
+# Classes of PostgreSQL's codes (connection, resources, operator's intervention, system, rollback), and two
+# single codes: lock not available, read only.
 _POSTGRES_AWAY = ("08", "53", "57", "58", "40", "55P03", "25006")
 _POSTGRES_FULL = "53100"
 
@@ -33,8 +33,10 @@ _logger = logging.getLogger(__name__)
 
 
 def sentence(error: BaseException | None) -> str | None:
-    """What people are told where ``error`` means that the database cannot be used; None where it does not.
-    The log has the details for the operator."""
+    """Return what to tell people if ``error`` means that the database cannot be used, else None.
+
+    Log the details for the operator.
+    """
     if not isinstance(error, Error) or not _is_away(error):
         return None
     _logger.error("The database cannot be used: %s", error)
@@ -47,14 +49,14 @@ def _is_away(error: Error) -> bool:
         return code == sqlite3.SQLITE_FULL or code in _SQLITE_AWAY
     if isinstance(code, str):
         return code.startswith(_POSTGRES_AWAY)
-    # Without a code no server has answered, or no turn came.
+    # Without a code: no server answered, or the write did not get its turn in time.
     return isinstance(error, NoTurn | InterfaceError) or (
         isinstance(error, OperationalError) and isinstance(error.__cause__, psycopg.Error)
     )
 
 
 def _code(error: Error) -> int | str | None:
-    """SQLite's number or PostgreSQL's five characters."""
+    """Return SQLite's number or PostgreSQL's five characters."""
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error):
         return cause.sqlite_errorcode & 0xFF  # the other bits are details of the same reason

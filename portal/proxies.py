@@ -1,4 +1,4 @@
-"""Whose request it is, and by which scheme it came: what the proxies in front say, where they are trusted.
+"""Who sent a request, and by which scheme: as the proxies in front tell it, where they are trusted.
 
 ``behind_proxies`` puts the client into ``REMOTE_ADDR`` and its scheme into the request. Limits, sessions and
 pages read those, and no header.

@@ -176,8 +176,8 @@ TEMPLATES = [
 ]
 
 # --- Data -----------------------------------------------------------------------------------------
-# A save waits that long for its turn and again for the database: twice this, and the work, fit into the
-# 15 s in which an instance waits for the answer to a save.
+# A save waits up to this long for its turn, and again for the database. Both waits and the work have to fit
+# into the 15 s that an instance waits for its answer.
 DATABASE_WAIT_SECONDS = 5
 _database: dict[str, Any] = environ.Env.db_url_config(env.DATABASE_URL)
 if _database["ENGINE"] == "django.db.backends.postgresql":
@@ -190,7 +190,7 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
         # Documents are large: larger pages (chosen when the file is made) halve what a save of 1 MB costs.
         "init_command": "PRAGMA page_size=16384; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
         "PRAGMA cache_size=-8000; PRAGMA wal_autocheckpoint=2000;"
-        # What large saves have made of the log goes back to the disk at its next checkpoint.
+        # Large saves make the write-ahead log grow; the next checkpoint shrinks it to this size again.
         f"PRAGMA journal_size_limit={64 * 2**20};",
     }
 DATABASES = {"default": {**_database, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}}
@@ -241,7 +241,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
 CSRF_TRUSTED_ORIGINS = [env.URL]
-# portal.proxies has read the headers of proxies: nothing else may believe them.
+# Only portal.proxies reads the headers of proxies: allauth and ninja must not.
 TRUSTED_PROXIES = env.TRUSTED_PROXIES
 ALLAUTH_TRUSTED_PROXY_COUNT = 0
 NINJA_NUM_PROXIES = 0

@@ -24,7 +24,7 @@ NUL = "Text cannot contain NUL characters here."
 
 class StorableText(MiddlewareMixin):
     def process_request(self, request: HttpRequest) -> None:
-        # Other hosts of this domain can have set them, so they count as absent: no user may be locked out.
+        # Instances' hosts can set cookies for this domain, so refusing one would lock its user out: drop it.
         request.COOKIES = {name: value for name, value in request.COOKIES.items() if "\0" not in value}
 
     def process_view(self, request: HttpRequest, view: Callable[..., Any], *_: Any) -> HttpResponse | None:
@@ -33,14 +33,13 @@ class StorableText(MiddlewareMixin):
         found = set(_with_nul(request.GET))
         if LIBRARY.match(request.path):
             found.discard("path")
-        if request.content_type in FORMS and not getattr(
-            view, "csrf_exempt", False
-        ):  # those are for programs
+        is_for_programs = getattr(view, "csrf_exempt", False)
+        if request.content_type in FORMS and not is_for_programs:
             found |= set(_with_nul(_form(request)))
         return _refusal(request, dict.fromkeys(sorted(found), NUL)) if found else None
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """The last resort, for text that comes by another way, such as a user name in a header."""
+        """Refuse what got past ``process_view`` and the database cannot hold, such as a name in a header."""
         if not isinstance(error, DataError):
             return None
         log.warning("The database cannot hold what was sent to %s", request.path, exc_info=error)
@@ -60,12 +59,8 @@ def _with_nul(given: QueryDict) -> Iterator[str]:
             yield name.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _is_api(request: HttpRequest) -> bool:
-    return request.path.startswith("/api/")
-
-
 def _refusal(request: HttpRequest, fields: dict[str, str]) -> HttpResponse:
-    if not _is_api(request):
+    if not request.path.startswith("/api/"):
         raise BadRequest("Something in this request cannot be stored.")
     answer = {"detail": "Some of the input cannot be used.", "code": "invalid_input"}
     return JsonResponse({**answer, "fields": fields} if fields else answer, status=422)

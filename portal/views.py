@@ -39,8 +39,10 @@ def too_many_requests(request: HttpRequest) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Neither the request nor the database is asked: they may be what is broken. A database that cannot be
-    used at the moment is no fault, wherever in view, template or middleware it was noticed."""
+    """Answer 500, or 503 where the database cannot be used, wherever that was noticed.
+
+    This uses neither the request nor the database, which may be what is broken.
+    """
     why = outages.sentence(sys.exception())
     if why is not None:
         html = render_to_string("errors/503.html", {"why": why})

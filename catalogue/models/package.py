@@ -17,7 +17,7 @@ from catalogue.packument import Found, FoundVersion
 from catalogue.palette import LONGEST_NAME, scope_of
 from catalogue.tarball import Contents
 
-RENDERER = 1  # of READMEs, see markdown.py. With another number all of them are rendered again
+RENDERER = 1  # version of markdown.py's output; raise it to have all READMEs rendered again
 
 
 class ScopeQuerySet(models.QuerySet["Scope"]):
@@ -80,7 +80,7 @@ class PackageQuerySet(models.QuerySet["Package"]):
         package.compose()
 
     def to_be_rendered(self) -> "PackageQuerySet":
-        """Those whose README has changed, or that no renderer or another one has rendered."""
+        """Return the packages whose README this version of the renderer has not rendered yet."""
         return self.exclude(rendered_by=RENDERER)
 
     @transaction.atomic
@@ -143,7 +143,7 @@ class Package(models.Model):
         return self.rendered_by == RENDERER
 
     def take_rendering(self, html: str) -> None:
-        """Keep the HTML of the README, unless another README came meanwhile."""
+        """Store the HTML of the README, unless the README has changed since it was read."""
         mine = Package.objects.filter(pk=self.pk, readme=self.readme)
         mine.update(readme_html=html, rendered_by=RENDERER)
 

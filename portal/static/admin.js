@@ -1,4 +1,5 @@
-// Names for what Django's admin leaves without one: fields in tables, the halves of a moment, choosers.
+// Accessible names for what Django's admin leaves without one: fields in tables, the date and the time of a
+// date-time field, Select2 choosers.
 "use strict";
 
 const words = (element) => element?.textContent.trim().replace(/[:?]$/, "") ?? "";
@@ -24,11 +25,11 @@ function nameFields() {
     }
   }
   for (const hint of document.querySelectorAll("span.help-tooltip[aria-label]")) hint.role = "img";
-  // On a narrow screen a table of fields is moved sideways, by the keyboard too.
+  // On a narrow screen a table of fields scrolls sideways: let the keyboard reach it, too.
   for (const table of document.querySelectorAll(".inline-group")) table.tabIndex = 0;
 }
 
-// Some choosers are built when jQuery says that the page is ready, others when it has been loaded.
+// Some choosers are built on jQuery's ready event, others on load.
 window.django?.jQuery?.(nameFields);
 window.addEventListener("load", nameFields);
 document.addEventListener("formset:added", () => setTimeout(nameFields));

@@ -1,5 +1,5 @@
-// The live log: one server-sent event a line, shown as text and never as markup. Read with fetch, since an
-// EventSource does not tell why it was refused.
+// The live log: one server-sent event per line, shown as text and never as markup. Read with fetch, because
+// an EventSource does not tell why it was refused.
 "use strict";
 
 const log = document.getElementById("log");
@@ -77,7 +77,7 @@ function take(line) {
   remember([line]);
 }
 
-// Reads the stream until it ends; the sentence that says why, or nothing where it is no use to try again.
+// Reads the stream until it ends. Returns a sentence that says why, or "" where trying again is no use.
 async function readStream() {
   const answer = await fetch(log.dataset.stream, { redirect: "manual", headers: { Accept: "text/event-stream" } });
   if (answer.type === "opaqueredirect" || [403, 404].includes(answer.status)) return "";

@@ -19,7 +19,7 @@ window.addEventListener("pageshow", () => {
   for (const button of document.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
 });
 
-// --- Shown once, also where the browser shows a page again from its memory ----------------------
+// --- Shown once: not even when the browser restores the page from its cache ---------------------
 window.addEventListener("pagehide", () => {
   for (const part of document.querySelectorAll("[data-shown-once]")) part.remove();
 });
