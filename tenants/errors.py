@@ -51,7 +51,7 @@ class DocumentTooLarge(Refused):
 
 
 class StorageFull(Refused):
-    """What an instance stores in all would exceed what it may store."""
+    """The instance would store more in all than it may."""
 
     code = "storage_full"
 

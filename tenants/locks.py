@@ -13,8 +13,8 @@ STUCK_WAIT_SECONDS = 0.2
 
 # flock knows no time limit, so a thread of its own waits in it.
 _waiting_room = ThreadPoolExecutor(max_workers=1, thread_name_prefix="turn")
-# Whether the database failed this process's last writer. Then one writer at a time goes on trying, and the
-# others are refused quickly: a queue of them would outlast the patience of those who asked.
+# Whether the last writer of this process failed. Then one writer at a time goes on trying, and the others
+# are refused quickly: a queue of them would hold the threads for longer than clients wait.
 _is_stuck = False
 
 
@@ -24,11 +24,11 @@ class NoTurn(OperationalError):
 
 @contextmanager
 def turn() -> Iterator[None]:
-    """Let the writers of all threads and processes in one after the other. Raises ``NoTurn``.
+    """Let the writers of all threads and processes take turns. Raises ``NoTurn``.
 
     SQLite has one writer at a time and lets the others sleep for longer and longer, some of them for
-    seconds; a file lock wakes the next one when it is free. Inside a transaction there is no turn to wait
-    for: a writer that holds the database would wait for one that waits for the database.
+    seconds; a file lock wakes the next one when it is free. Inside a transaction there is no turn, because
+    this writer already holds the database: it would wait for one that waits for the database.
     """
     global _is_stuck
     if connection.vendor != "sqlite" or connection.in_atomic_block:
@@ -46,7 +46,7 @@ def turn() -> Iterator[None]:
 
 
 def _locked(path: str) -> IO[str]:
-    """The file, locked until it is closed. Without contention no other thread takes part."""
+    """Return the file, locked until it is closed. Only under contention another thread waits for the lock."""
     file = _open(path)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,7 +84,7 @@ def _give_back(waiting: Future[IO[str]]) -> None:
 
 @contextmanager
 def without_waiting() -> Iterator[None]:
-    """Have a write fail at once where another writer holds the database. For what can be left out."""
+    """Have a write fail at once if another writer holds the database. For writes that can be left out."""
     if connection.vendor != "sqlite":
         yield
         return

@@ -3,7 +3,7 @@ each reader still may read.
 
 A stream may go on until ``good_until``. One thread asks the database for all streams at once and renews
 those whose readers still may read, so a stream ends at most ``GOOD_FOR_SECONDS`` after its reader has lost
-the right to it. That holds while the database does not answer, too: then nothing is renewed.
+the right to it, even while the database does not answer: then nothing is renewed.
 """
 
 import logging
@@ -69,15 +69,15 @@ class Stream:
             _streams.discard(self)
 
 
-# Weak, because a client may leave before its response has begun: then nothing is left that could call
-# ``leave``, and nothing refers to the stream either.
+# Weak, because a client may leave before its response has begun: then nothing calls ``leave``, but nothing
+# refers to the stream any more either.
 _streams: WeakSet[Stream] = WeakSet()
 _lock = threading.Lock()
 _checker: threading.Thread | None = None
 
 
 def open_stream(instance: Instance, reader: Reader) -> Stream:
-    """A place for one more reader. Raises ``TooManyLogStreams``."""
+    """Take a place for one more reader. Raises ``TooManyLogStreams``."""
     global _checker
     with _lock:
         streams = list(_streams)
@@ -118,7 +118,7 @@ def _check_while_open() -> None:
                 return
         try:
             renew(streams)
-        except Exception:  # the thread goes on; what is not renewed ends by itself
+        except Exception:  # the thread goes on; streams that are not renewed end
             log.exception("Whether logs may still be read could not be checked")
         finally:
             del streams  # nothing may keep a stream alive whose response never began
@@ -126,8 +126,10 @@ def _check_while_open() -> None:
 
 
 def renew(streams: Collection[Stream]) -> None:
-    """Let those streams go on whose readers still may read, and end the others, in a number of queries
-    that does not depend on how many there are."""
+    """Renew the streams whose readers still may read, and end the others.
+
+    The number of queries does not depend on how many streams there are.
+    """
     good_until = time.monotonic() + GOOD_FOR_SECONDS
     readers = _genuine({stream.reader for stream in streams})
     seen = Instance.objects.seen_by(
@@ -139,7 +141,7 @@ def renew(streams: Collection[Stream]) -> None:
 
 
 def _genuine(readers: Collection[Reader]) -> set[Reader]:
-    """Those who are active users, and whose token or session still stands for them."""
+    """Return the readers who are active users and whose token or session is still valid."""
     users = get_user_model().objects.filter(pk__in={reader.user_id for reader in readers}, is_active=True)
     auth_hashes = {user.pk: user.get_session_auth_hash() for user in users}
     tokens = set(

@@ -32,8 +32,9 @@ def tail(instance: Instance, lines: int) -> list[str]:
 
 
 async def follow(stream: Stream, lines: int) -> AsyncGenerator[str, None]:
-    """Yield the last lines, then new ones, for as long as the stream's reader may read. An empty text
-    means that nothing new was logged: sending it on shows whether the client is still there.
+    """Yield the last lines, then new ones, for as long as the stream's reader may read.
+
+    An empty text means that nothing new was logged: passing it on shows whether the client is still there.
 
     Raises ``DriverError``.
     """
@@ -59,8 +60,11 @@ def _lines(stream: Stream, lines: int) -> Iterator[str]:
 
 
 async def server_sent_events(stream: Stream, lines: int) -> AsyncIterator[str]:
-    """Yield the followed log as server-sent events, each line a JSON text: no character of a line can
-    end its event. The last event is ``ended``, or ``problem`` with a sentence."""
+    """Yield the followed log as server-sent events.
+
+    Each line is a JSON text, so that no character of it can end its event. The last event is ``ended``, or
+    ``problem`` with a sentence.
+    """
     yield ": the log\n\n"
     try:
         async with aclosing(follow(stream, lines)) as followed:

@@ -144,7 +144,7 @@ def _verdict(
     if seen.state in (State.FAILED, State.BACKOFF, State.UNRESPONSIVE):
         return Phase.FAILING, seen.reason or "exited", seen.message or "Node-RED ended by itself."
     if len(exits) >= FLAPS and now - datetime.fromisoformat(exits[-1]) < STEADY:
-        if seen.ended_reason:  # the same as between two runs, so that the reason does not come and go
+        if seen.ended_reason:  # as between two runs, so that the reason does not alternate
             return Phase.FAILING, seen.ended_reason, seen.ended_message
         return Phase.FAILING, "crash_loop", f"Node-RED ended {len(exits)} times in the last 10 minutes."
     if seen.state == State.RUNNING:
@@ -199,8 +199,8 @@ def _patience(
 def _since(
     instance: Instance, spec: InstanceSpec, seen: Observation, phase: Phase, now: datetime
 ) -> datetime:
-    """Since when it is in this phase. What a change has started again is in it from now on, even where the
-    phase has the same name as before."""
+    """Since when it has been in this phase. Where a change has started it again the phase begins now, even if
+    it is the same phase as before."""
     is_new = instance.observed_generation != spec.generation
     again = is_new and (phase.is_moving or seen.incarnation != instance.incarnation)
     return now if phase != instance.phase or again else instance.phase_since

@@ -35,11 +35,11 @@ class Pace:
 
     @property
     def window(self) -> float:
-        """Seconds after which a burst that was used up is available again in full."""
+        """Seconds until a burst that was used up is available again in full."""
         return self.burst * self.seconds
 
     def until_full(self, full_at: float, now: float) -> float:
-        """Return the seconds until the full burst is available, also right if the clock was set back."""
+        """Return the seconds until the full burst is available, even if the clock was set back."""
         return min(max(0.0, full_at - now), self.window)
 
     def wait(self, full_at: float, now: float) -> float:
@@ -86,7 +86,7 @@ def _add(counts: Mapping[str, Pace], full_at: Mapping[str, float], times: int) -
 
 @contextmanager
 def _lock() -> Iterator[bool]:
-    """Keep other processes from counting between our reading and writing. Yield whether that succeeded."""
+    """Keep other processes from counting between our read and our write. Yield whether that succeeded."""
     for _ in range(LOCK_TRIES):
         if cache.add(LOCK, True, timeout=LOCK_SECONDS):
             break

@@ -31,7 +31,7 @@ def page(
 
 
 def check_limit(limit: int) -> None:
-    """Raises ``InvalidValue``."""
+    """Refuse a limit that is out of range. Raises ``InvalidValue``."""
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidValue(f"limit must be from 1 to {MAX_LIMIT}.", field="limit")
 

@@ -219,7 +219,7 @@ class Reconciler:
                 )
                 close_old_connections()
             stop.wait(min(2.0, settings.RECONCILER_LEASE_SECONDS / 3))
-        with suppress(DatabaseError):  # it runs out by itself
+        with suppress(DatabaseError):  # the lease runs out anyway
             Lease.objects.release(LEASE, self.holder)
         connection.close()
 

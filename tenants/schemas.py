@@ -12,7 +12,7 @@ from tenants.documents import Revision
 from tenants.models import Event, Instance, Membership, Tenant
 from tenants.models.tenant import NAME_RULE
 
-# No database holds half of a surrogate pair, which JSON can contain, and PostgreSQL no NUL either.
+# JSON can contain halves of surrogate pairs, which no database holds, and NUL, which PostgreSQL does not.
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
 

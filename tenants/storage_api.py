@@ -90,7 +90,7 @@ def save_library(request: HttpRequest, instance_id: UUID, kind: str) -> HttpResp
 def get_editor_user(request: HttpRequest, instance_id: UUID, username: str) -> HttpResponse:
     """What a person may do in this instance's editor now; 404 for those who may not enter."""
     instance = Instance.objects.select_related("tenant").get(pk=instance_id)
-    # PostgreSQL takes no NUL, not even in a question.
+    # PostgreSQL takes no NUL, not even in a query.
     user = None if "\0" in username else get_user_model().objects.filter(username=username).first()
     role = role_in_editor(instance, user) if user else None
     if role is None:

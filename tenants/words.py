@@ -42,7 +42,7 @@ def state_of(instance: Instance) -> State:
 
 
 def log_sentence(instance: Instance) -> str:
-    """Return what the page of the log says about lines to come."""
+    """Return the sentence on the log's page that says whether new lines are to be expected."""
     state = state_of(instance)
     if state.moves or instance.phase not in _LOG_SENTENCES:
         return state.sentence

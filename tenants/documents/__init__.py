@@ -14,8 +14,8 @@ key after ``<id>:``            body
 ``settings``                   plain
 ``library:<type>``             index: path -> the meta of the entry
 ``library:<type>:<hash>``      one entry: ``{"path", "meta", "body"}``
-``usage``                      ``{"bytes", "types"}``: the bytes that all the others store, and the
-                               types of the library; counted where it is missing
+``usage``                      ``{"bytes", "types"}``: the bytes of all the other documents, and the
+                               types of the library; counted again if it is missing
 =============================  ====================================================================
 """
 

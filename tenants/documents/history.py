@@ -36,5 +36,5 @@ def body_of(revisions: list[Revision]) -> bytes:
 
 
 def documents_of(revisions: Iterable[Revision]) -> list[str]:
-    """The names of the documents that hold these revisions."""
+    """Return the names of the documents that hold these revisions."""
     return [f"flows:{revision.id}{part}" for revision in revisions for part in ("", ":credentials")]

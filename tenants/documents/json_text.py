@@ -1,7 +1,7 @@
-"""Whether a text is the JSON that belongs there, told without building what stands in it.
+"""Check that a text is JSON of the right form, without building its values.
 
-Arrays and objects take twenty times as many bytes in memory as in a text, so a hostile one would make a web
-process grow by hundreds of megabytes.
+Arrays and objects take twenty times as many bytes in memory as in the text, so a hostile one would make a
+web process grow by hundreds of megabytes.
 """
 
 import re
@@ -17,28 +17,33 @@ _ANYTHING = msgspec.json.Decoder(msgspec.Raw)
 _ARRAY = re.compile(rb"\s*\[")
 _OBJECT = re.compile(rb"\s*{")
 
-# JSON.stringify writes half of a pair of surrogates as such an escape. That is JSON, but msgspec refuses it,
-# so it is shown another escape in its place, which is as long and as valid.
+# JSON.stringify writes half of a surrogate pair as such an escape. That is valid JSON, but msgspec refuses
+# it, so msgspec gets a copy with another escape of the same length in its place.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def check_array(body: bytes, what: str) -> None:
-    """Raises ``DocumentTooLarge`` or ``InvalidDocument``; ``what`` is a plural such as “flows”."""
+    """Check that ``body`` is an array. ``what`` is a plural such as “flows”.
+
+    Raises ``DocumentTooLarge`` or ``InvalidDocument``.
+    """
     decoded(body, _ANYTHING, what)
     if not _ARRAY.match(body):
         raise InvalidDocument(f"The {what} must be a JSON array.")
 
 
 def check_object(body: bytes, what: str) -> None:
-    """As ``check_array``."""
+    """Check that ``body`` is an object, as ``check_array`` does for an array."""
     decoded(body, _ANYTHING, what)
     if not _OBJECT.match(body):
         raise InvalidDocument(f"The {what} must be a JSON object.")
 
 
 def decoded(body: bytes, shape: msgspec.json.Decoder[Shape], what: str) -> Shape:
-    """What ``body`` says of ``shape``; the rest is checked and left out. An escaped half of a surrogate pair
-    comes out as another character. Raises as ``check_array`` does."""
+    """Return what ``shape`` takes from ``body``; the rest is checked and left out.
+
+    An escaped half of a surrogate pair comes out as another character. Raises the errors of ``check_array``.
+    """
     if len(body) > settings.DOCUMENT_MAX_BYTES:
         raise DocumentTooLarge(
             f"{what.capitalize()} of {len(body):,} bytes are larger than the limit of "

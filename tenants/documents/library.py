@@ -17,7 +17,7 @@ from tenants.errors import DocumentTooLarge, InvalidDocument, InvalidValue, Noth
 
 MAX_PATH = 1000
 _TYPE = re.compile(r"[a-z0-9_-]{1,40}\Z")
-_OVERHEAD = 1000  # bytes of a saved entry beside the three values: names, punctuation, white space
+_OVERHEAD = 1000  # bytes of a saved entry besides its three values: names, punctuation, white space
 
 
 class _Entry(msgspec.Struct):
@@ -30,9 +30,9 @@ _ENTRY = msgspec.json.Decoder(_Entry)
 
 
 def entry_from(text: bytes) -> tuple[str, dict[str, Any], str]:
-    """Path, meta and body of an entry as JSON. Raises ``InvalidDocument`` or ``DocumentTooLarge``.
+    """Return path, meta and body of an entry. Raises ``InvalidDocument`` or ``DocumentTooLarge``.
 
-    Only the body may be large, and it is a text: nothing large is built of arrays and objects, which take
+    Only the body may be large, and it is a text. So no large arrays and objects are built, which would take
     twenty times as many bytes in memory.
     """
     raw = decoded(text, _ENTRY, "library entries")
@@ -102,7 +102,7 @@ def save_library(instance_id: UUID, kind: str, path: str, meta: dict[str, Any], 
 
 
 def delete_entry(instance_id: UUID, kind: str, path: str) -> None:
-    """Raises ``NothingStored``."""
+    """Delete one entry of the library. Raises ``NothingStored``."""
     path = _path(path)
     _check_type(kind)
     with writing(instance_id) as store:
@@ -143,7 +143,7 @@ def _add_to_index(store: Store, kind: str, path: str, meta: dict[str, Any]) -> N
 def _entry_body(entry: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(entry)
-    except TypeError:  # half of a surrogate pair in the body, which only an escape can hold
+    except TypeError:  # half of a surrogate pair in the body, which only an escape can represent
         return json.dumps(entry).encode()
 
 

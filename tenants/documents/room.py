@@ -1,9 +1,9 @@
 """How much an instance may store in all, and what gives way when it is full.
 
 Snapshots and the library may take three quarters of ``INSTANCE_MAX_BYTES``; the rest is for deploys and
-logins. Where the total does not fit, revisions without a name go first, the oldest before the others. Then a
-save is refused. One that adds nothing is never refused, so that an instance that is over the limit can be
-brought below it.
+logins. If the total does not fit, revisions without a name are dropped, the oldest first. If that is not
+enough, the save is refused. A save that adds nothing is never refused, so that an instance over the limit
+can be brought below it.
 """
 
 from itertools import accumulate
@@ -23,7 +23,7 @@ _WAY_OUT = (
 def make_room(store: Store, *, kept: int = 0) -> None:
     """Make what ``store`` has written fit, or raise ``StorageFull``.
 
-    ``kept`` is by how many bytes snapshots and library grow.
+    ``kept`` is the number of bytes by which snapshots and library grow.
     """
     limit: int = settings.INSTANCE_MAX_BYTES
     for_kept = limit * 3 // 4
@@ -45,7 +45,7 @@ def _full(what: str, used: int, limit: int, needed: int) -> StorageFull:
 
 
 def _kept(store: Store) -> int:
-    """The bytes of snapshots and library: all but what the platform and the next deploys can do without."""
+    """Return the bytes of snapshots and library, which are all but these."""
     revisions = revisions_in(store.get("flows"))
     others = documents_of(revision for revision in revisions if revision.snapshot is None)
     sizes = store.sizes(["flows", "credentials", "settings", "sessions", *others])

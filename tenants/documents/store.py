@@ -54,8 +54,8 @@ class Store:
         self.used += len(body)
 
     def put(self, name: str, body: bytes, *, instead_of: Document | None = None, **fields: Any) -> None:
-        """Store a document in place of an older one, where there is one. One that was read need not be
-        asked for its size."""
+        """Store a document, in place of an older one if there is one. Give one that was read as
+        ``instead_of``: that saves the query for its size."""
         row = Document.objects.filter(pk=f"{self.instance_id}:{name}")
         known = len(instead_of.body) if instead_of is not None else None
         size = row.values_list(Length("body"), flat=True).first() if known is None else known
@@ -66,7 +66,7 @@ class Store:
             self.used += len(body) - size
 
     def sizes(self, names: Iterable[str]) -> dict[str, int]:
-        """The stored bytes of those of the documents that exist."""
+        """Return the stored bytes of each of these documents that exists."""
         keys = [f"{self.instance_id}:{name}" for name in names]
         rows = Document.objects.filter(pk__in=keys).values_list("pk", Length("body"))
         return {key.partition(":")[2]: size for key, size in rows}
@@ -83,12 +83,12 @@ class Store:
             row.update(body=orjson.dumps(usage), updated_at=timezone.now())
 
     def _locked_usage(self) -> dict[str, Any]:
-        """The lock on this row lets the writers of one instance in one after the other."""
+        """Lock the row that all writers of an instance take turns on, and return what it says."""
         row = Document.objects.select_for_update().filter(pk=f"{self.instance_id}:usage")
         usage = row.first()
         if usage is None:
             counted = Document(pk=f"{self.instance_id}:usage", body=orjson.dumps(_count(self.instance_id)))
-            # Two first writers can meet on PostgreSQL: the second one counts from the first one's row.
+            # On PostgreSQL two first writers can meet: the second one then goes on from the row of the first.
             Document.objects.bulk_create([counted], ignore_conflicts=True)
             usage = row.get()
         return dict(orjson.loads(bytes(usage.body)))
@@ -98,8 +98,8 @@ class Store:
 def writing(instance_id: UUID) -> Iterator[Store]:
     """Open a transaction on the documents of one instance.
 
-    It waits for its turn, then for the database, each for ``DATABASE_WAIT_SECONDS`` at most. Raises
-    ``OperationalError`` when that is over.
+    It waits for its turn, then for the database, each for at most ``DATABASE_WAIT_SECONDS``. Raises
+    ``OperationalError`` after that.
     """
     with turn(), transaction.atomic():
         if connection.vendor == "postgresql":
@@ -111,9 +111,9 @@ def writing(instance_id: UUID) -> Iterator[Store]:
 
 
 def _all_of(instance_id: UUID) -> "models.QuerySet[Document]":
-    """All documents of an instance, the one thing that is not found by key alone."""
+    """Return all documents of an instance, by the beginning of their keys."""
     found = Document.objects.filter(pk__startswith=f"{instance_id}:")
-    if connection.vendor == "sqlite":  # which uses no index for a beginning
+    if connection.vendor == "sqlite":  # which uses no index for startswith
         return found.filter(pk__gte=f"{instance_id}:", pk__lt=f"{instance_id};")
     return found
 

@@ -53,7 +53,7 @@ class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
     def count_new(self, user: "AbstractBaseUser") -> int:
         """Count a new token of ``user``, made on the page or by the API: 20 at once, then 20 an hour.
 
-        Return 0, or the seconds to wait; then nothing is counted.
+        Return 0, or count nothing and return the seconds to wait.
         """
         return ceil(take({NEW_TOKENS.key(str(user.pk)): NEW_TOKENS}))
 
@@ -67,7 +67,7 @@ class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
         if token is None or not token.user.is_active or (token.expires_at and token.expires_at <= now):
             return None
         if token.last_used_at is None or token.last_used_at < now - SEEN_EVERY:
-            # A call that only reads does not wait for those that write.
+            # This may be a call that only reads, which must not wait for writers.
             with suppress(OperationalError), without_waiting():
                 self.filter(pk=token.pk).update(last_used_at=now)
         return token.user

@@ -62,7 +62,7 @@ class Event(models.Model):
         TOKEN_MADE = "token_made"
         TOKEN_REVOKED = "token_revoked"
 
-    # What makes a new generation of an instance.
+    # The events that start a new generation of an instance.
     CHANGES = (Verb.CREATED, Verb.CHANGED, Verb.TURNED_ON, Verb.TURNED_OFF, Verb.RESTART_ASKED, Verb.RETIRED)
 
     at = models.DateTimeField(default=timezone.now, db_index=True)

@@ -90,7 +90,7 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
         )
 
     def seen_by(self, instances: Collection[uuid.UUID], users: Collection[int]) -> set[tuple[uuid.UUID, int]]:
-        """What ``visible_to`` says of many instances and users at once: pairs of their ids."""
+        """Return what ``visible_to`` allows, for many instances and users at once, as pairs of their ids."""
         found = self.filter(pk__in=instances, tenant__memberships__user_id__in=users)
         return set(found.values_list("pk", "tenant__memberships__user_id"))
 
@@ -264,8 +264,8 @@ class Instance(models.Model):
 
     @property
     def moving_since(self) -> datetime:
-        """Since when it has been on its way to what is desired: since it got into its phase, or since a
-        later change that nothing has been recorded of yet."""
+        """Since when it has been moving to its desired state: since its phase began, or since a later change
+        that has not been observed yet."""
         if self.observed_generation >= self.generation:
             return self.phase_since
         change = Event.objects.of(self).filter(verb__in=Event.CHANGES).first()
@@ -331,7 +331,7 @@ class Instance(models.Model):
 
     @transaction.atomic
     def delete_revision(self, number: int, by: Any) -> documents.Revision:
-        """Give the room of a kept revision back; the current one only loses its name."""
+        """Delete a kept revision, which frees its room; the current one only loses its name."""
         gone = documents.delete_revision(self.pk, number)
         name = f" (“{gone.snapshot}”)" if gone.snapshot else ""
         Event.objects.record(

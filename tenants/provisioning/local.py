@@ -43,8 +43,8 @@ SOCKETS = "i"
 
 PROBE_SECONDS = 1.0
 WATCH_SECONDS_WHILE_STARTING = 0.2
-YOUNG_SECONDS = 60  # for so long a process is seen together with the end of the one before
-LOG_BYTES = 256 * 1024  # of an instance's log in which an end may be explained
+YOUNG_SECONDS = 60  # how long after its start a process is observed with the end of the run before
+LOG_BYTES = 256 * 1024  # how much of the end of an instance's log is read for why it ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class LocalConfig:
     as we do. ``passed_on`` are variables of our own environment that every instance gets (a proxy,
     a time zone). ``log_bytes`` is the size at which a log is rotated,
     ``settle_seconds`` how long a process has to live for its end not to count as a failed start,
-    ``stop_seconds`` what it gets between SIGTERM and SIGKILL. One that responds no longer is called so
-    within ``unresponsive_seconds``, and restarted after ``unresponsive_restart_seconds``.
+    ``stop_seconds`` what it gets between SIGTERM and SIGKILL. One that stops responding is observed as
+    unresponsive within ``unresponsive_seconds``, and restarted after ``unresponsive_restart_seconds``.
     """
 
     installation: str
@@ -211,8 +211,8 @@ class LocalDriver:
         self._programs.discard(instance_id)
         if not self._supervisor.remove(instance_id, within=self._config.stop_seconds + 2):
             return False
-        # A flow can detach a process from what supervisord stops; and what an earlier supervisord left,
-        # ended by kill -9, would be a second one of the same.
+        # A flow can detach a process, which supervisord then does not stop. And a supervisord that was ended
+        # by kill -9 may have left one, which would run beside the new one.
         survivors.end(self._config.run_dir, instance_id, within=self._config.stop_seconds)
         self._folders.environment(instance_id).unlink(missing_ok=True)
         self._folders.close_socket_folder(name)
@@ -253,7 +253,7 @@ class LocalDriver:
             log_bytes=self._config.log_bytes,
             stop_seconds=self._config.stop_seconds,
             settle_seconds=self._config.settle_seconds,
-            # in a namespace of its own it becomes that user by itself
+            # with a PID namespace, the wrapper changes the user
             user=self._account.name if self._account and not containment.has_pid_namespaces() else None,
         )
 
@@ -325,7 +325,7 @@ class LocalDriver:
 
     def _observed_alive(self, instance_id: str, process: Process, digest: str) -> Observation:
         condition, run = self._condition(process, within=PROBE_SECONDS), _run(process)
-        was_reached = self._folders.reached(instance_id) == run  # by an earlier one of us, too
+        was_reached = self._folders.reached(instance_id) == run  # by an earlier reconciler, too
         if condition == Condition.STARTING and was_reached and not self._socket_of(process).exists():
             condition = Condition.LOST
         match condition:
@@ -380,7 +380,7 @@ def _changed(before: Mapping[str, _Moment], now: Mapping[str, _Moment]) -> set[s
 
 
 def _run(process: Process) -> str:
-    """The name of this run of the process, empty where it does not run."""
+    """Return the name of this run of the process; empty where it does not run."""
     return f"{process.pid}-{process.started}" if process.pid else ""
 
 

@@ -15,7 +15,7 @@ class Verb(StrEnum):
     UPDATE = "update"  # replace what is there by the specification; restarts it where the power is on
     REPAIR = "repair"  # put back what somebody else changed or removed; restart only where it must be
     START = "start"
-    RESTART = "restart"  # end and start what does not respond; nothing where it does
+    RESTART = "restart"  # end and start a process that does not respond; leave one that does
     STOP = "stop"
     REMOVE = "remove"  # the process and everything that belongs to it
 

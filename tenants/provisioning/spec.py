@@ -191,10 +191,10 @@ class Observation:
     ``digest`` is the one the running configuration was made from. ``incarnation`` names one run of
     the process (it changes with every start), ``reason`` is a snake_case code and ``message`` a
     sentence for people. ``drift`` tells what somebody else changed or removed, a few words each, such
-    as ``Service node-red-kitchen is missing``. ``restart_due``: it has not responded for so long that it
-    has to be restarted, where the driver's process manager does not do that. That nothing answered is not
-    an observation: it is a ``DriverError``. ``ended_reason`` and ``ended_message`` tell how the run before
-    this one ended, as far as the driver knows: at least for a minute after a process ended by itself.
+    as ``Service node-red-kitchen is missing``. ``restart_due``: it has not responded for so long that the
+    reconciler has to restart it, because the driver's process manager does not. Silence is not an
+    observation: it is a ``DriverError``. ``ended_reason`` and ``ended_message`` tell how the run before this
+    one ended, as far as the driver knows: at least for a minute after a process ended unasked.
     """
 
     state: State

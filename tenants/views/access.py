@@ -26,7 +26,7 @@ class PageRequest(HttpRequest):
 
     user: User
     htmx: HtmxDetails
-    retry_after: int  # seconds; set by a view that refuses something for so long
+    retry_after: int  # seconds; set by a view that refuses a request for that long
 
 
 View = Callable[..., HttpResponse]

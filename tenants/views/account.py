@@ -12,9 +12,8 @@ from tenants.forms import TokenForm
 from tenants.models import AccessToken, Membership
 from tenants.views.access import PageRequest, signed_in
 
-NEW_TOKEN = (
-    "new_token"  # in the session, encrypted, between the request that made it and the page that shows it
-)
+# In the session, encrypted, between the request that makes a token and the page that shows it.
+NEW_TOKEN = "new_token"
 
 
 @require_safe
@@ -31,7 +30,7 @@ def overview(request: PageRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def tokens(request: PageRequest) -> HttpResponse:
-    """The user's tokens. Making one leads to a page that shows it, once."""
+    """List the user's tokens, and make one. It is shown once, on the page that this redirects to."""
     form = TokenForm(request.POST or None)
     if request.method == "POST":
         if wait := AccessToken.objects.count_new(request.user):
@@ -50,7 +49,7 @@ def tokens(request: PageRequest) -> HttpResponse:
 
 
 def _new_token(request: PageRequest) -> str:
-    """Take the new token out of the session. It is shown where it was made, and in no other tab."""
+    """Take the new token out of the session, for the tab in which it was made and no other."""
     new = request.session.get(NEW_TOKEN)
     if new is None or request.GET.get("new") != str(new["id"]):
         return ""

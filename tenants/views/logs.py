@@ -64,7 +64,7 @@ def download(request: PageRequest, instance: Instance) -> HttpResponse:
 
 @require_GET
 async def stream(request: HttpRequest, name: str) -> HttpResponseBase:
-    """The last lines and then new ones, as server-sent events: a JSON text each."""
+    """Stream the last lines and then new ones as server-sent events, each line a JSON text."""
     user = await request.auser()
     if not user.is_authenticated:
         return HttpResponseForbidden("Sign in to read this log.")

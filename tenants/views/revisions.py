@@ -32,7 +32,7 @@ def keep(request: PageRequest, instance: Instance) -> HttpResponse:
 
 @change
 def delete(request: PageRequest, instance: Instance, number: int) -> HttpResponse:
-    """Give the room of a revision back; the current one only loses its name."""
+    """Delete a kept revision, which frees its room; the current one only loses its name."""
     gone = instance.delete_revision(number, by=request.user)
     messages.success(
         request, f"{f'“{gone.snapshot}”' if gone.snapshot else f'Revision {number}'} was deleted."

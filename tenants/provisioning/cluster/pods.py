@@ -66,7 +66,8 @@ def _container(spec: InstanceSpec, cluster: Cluster, secret: str) -> Part:
         # Node.js says why it aborts, and that becomes part of the pod's status.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "startupProbe": _probe(every=1, timeout=1, failures=120),
-        # The last failure comes before the time is over, that of the restart when it is.
+        # A pod counts as unready before ``unresponsive_seconds`` are over, and is restarted once
+        # ``unresponsive_restart_seconds`` are.
         "readinessProbe": _probe(every=cluster.unresponsive_seconds // 6, timeout=2, failures=5),
         "livenessProbe": _probe(every=cluster.unresponsive_restart_seconds // 6, timeout=5, failures=6),
         "volumeMounts": [

@@ -36,7 +36,7 @@ class Cluster:
     ``namespace`` is the one of ``Namespaces.SINGLE``; otherwise it is ``<namespace_prefix>-<slug>``.
     ``tls_secret`` may hold ``{name}``; empty leaves the certificate to the controller. ``gateway`` is
     ``namespace/name`` or ``namespace/name/listener``. An empty class is the cluster's default.
-    An instance that responds no longer leaves its Service within ``unresponsive_seconds``, and is
+    An instance that stops responding is out of its Service within ``unresponsive_seconds``, and is
     restarted after ``unresponsive_restart_seconds``.
     ``private_networks`` are cut out of what instances may reach, ``allowed_networks`` put in again.
     """

@@ -203,7 +203,7 @@ def _of_container(pod: Object, warnings: Sequence[Object]) -> Observation:
 
 
 def _alive(pod: Object, status: Object) -> Observation:
-    """One that is not ready hangs where it has been ready in this run, and else is still starting."""
+    """Tell a pod that hangs from one that is still starting: the former has been ready in this run."""
     if _condition(pod, "Ready").get("status") == "True":
         return Observation(State.RUNNING)
     unready_since = _condition(pod, "ContainersReady").get("lastTransitionTime") or ""

@@ -1,11 +1,11 @@
-"""What an instance's command is wrapped in, so that nothing it starts outlives it.
+"""The wrapper around an instance's command, so that nothing it starts outlives it.
 
 As root, where the kernel permits it, each instance has a PID namespace of its own: when its first
 process ends, the kernel ends all others in it, however they were detached, and no flow sees or
-signals a process of another instance. The first process is a shell, which collects what was detached
-and has ended, as Node.js would not.
+signals a process of another instance. The first process is a shell: unlike Node.js, it collects detached
+processes that have ended.
 
-Otherwise the process ends with supervisord, and what it has detached is found only where it kept its
+Otherwise the process ends with supervisord, and a process that it detached is found only if that kept its
 environment (``survivors``).
 """
 
@@ -19,7 +19,7 @@ _AS_FIRST_PROCESS = '"$@"; exit $?'
 
 
 def wrapper(account: Account | None) -> list[str]:
-    """The words before an instance's command. ``account``: who it runs as, where that is not us."""
+    """Return what to put before an instance's command. ``account`` is who it runs as, if that is not us."""
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         return []
@@ -28,7 +28,7 @@ def wrapper(account: Account | None) -> list[str]:
     if not has_pid_namespaces():
         return [setpriv, "--pdeathsig", "SIGTERM", "--no-new-privs"]
     identity = ["--reuid", str(account.uid), "--regid", str(account.gid), "--clear-groups"]
-    # The signal has to be SIGKILL: unshare waits with SIGTERM blocked, and takes the namespace along.
+    # It has to be SIGKILL, because unshare waits with SIGTERM blocked. Its end also ends the namespace.
     return [
         *(setpriv, "--pdeathsig", "SIGKILL"),
         *_unshare(),
@@ -39,7 +39,7 @@ def wrapper(account: Account | None) -> list[str]:
 
 @cache
 def has_pid_namespaces() -> bool:
-    """Whether we may make PID namespaces with a /proc of their own: tried, not computed."""
+    """Return whether we may make PID namespaces with a /proc of their own, found out by making one."""
     if shutil.which("setpriv") is None or shutil.which("unshare") is None:
         return False
     tried = subprocess.run([*_unshare(), "/bin/sh", "-c", "true"], capture_output=True, check=False)

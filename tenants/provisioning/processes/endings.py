@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 _OUT_OF_MEMORY = "heap out of memory"
 _SIGNALS = {number.value: number.name for number in signal.Signals}
-_SHELLS_SIGNALS = 128  # what the shell before an instance adds to the signal that ended it
+_SHELLS_SIGNALS = 128  # a shell that wraps an instance exits with this plus the signal that ended it
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """``reason`` is a snake_case code, ``message`` a sentence for people: the same for the same cause,
-    however often it happens."""
+    """``reason`` is a snake_case code, ``message`` a sentence for people. The same cause always
+    gives the same two."""
 
     reason: str
     message: str
@@ -22,7 +22,7 @@ UNKNOWN = Ending("exited", "It ended by itself. Its log says why.")
 
 
 def ending(process_name: str, supervisor_log: str, process_log: str) -> Ending | None:
-    """Why the process ``process_name`` ended the last time; None where it is not seen to have ended.
+    """Return why the process ``process_name`` ended the last time; None if the log shows no end.
 
     ``supervisor_log`` and ``process_log`` are the ends of the two logs.
     """
@@ -38,8 +38,10 @@ def ending(process_name: str, supervisor_log: str, process_log: str) -> Ending |
 
 
 def _signal(how: str) -> str | None:
-    """The name of the signal that ended it, from supervisord's words ``terminated by SIGKILL (core dumped)``
-    or ``exit status 137``."""
+    """Return the name of the signal that ended it, or None.
+
+    ``how`` is in supervisord's words: ``terminated by SIGKILL (core dumped)`` or ``exit status 137``.
+    """
     if told := re.match(r"terminated by (SIG[A-Z0-9]+)", how):
         return told[1]
     code = how.split()[-1]

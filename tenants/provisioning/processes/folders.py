@@ -91,7 +91,7 @@ class Folders:
         return self._sockets / name / "http.sock"
 
     def reached(self, instance_id: str) -> str:
-        """The run of the process that has responded, as it was noted last; empty for none."""
+        """Return the run that was noted last as having responded; empty for none."""
         try:
             return (self.root(instance_id) / "reached").read_text()
         except (FileNotFoundError, UnicodeDecodeError):
@@ -198,7 +198,7 @@ def _json(record: Record) -> str:
 
 def sweep(instances: Path) -> None:
     """Remove what a kill left of folders that were being made or removed, and a compile cache that has grown
-    large: Node never removes anything from it. Only while no driver works."""
+    large, from which Node never removes anything. Call this only while no driver works."""
     for leftover in [*instances.glob(".old-*"), *instances.glob(".new-*")]:
         shutil.rmtree(leftover, ignore_errors=True)
     cache = instances / ".compile-cache"

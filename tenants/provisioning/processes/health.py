@@ -14,11 +14,11 @@ WATCH_SECONDS = 1.0  # between two rounds of the driver's watch
 
 
 class Condition(Enum):
-    """How one run of a process is."""
+    """The health of one run of a process."""
 
     STARTING = auto()  # it does not listen yet
     SILENT = auto()  # it listens, and has not responded yet
-    RESPONDS = auto()  # or has responded so lately that it may only be busy
+    RESPONDS = auto()  # or responded so recently that it may only be busy
     UNRESPONSIVE = auto()
     OVERDUE = auto()  # unresponsive for so long that it is to be restarted
     LOST = auto()  # it listened before, and the file of its socket is gone: no request can reach it
@@ -37,23 +37,23 @@ class _Pulse:
 
     def look(self, path: Path, now: float, *, every: float) -> None:
         self._read(now)
-        # a socket whose file is gone would not be missed as long as it is not asked
+        # a process that need not be asked again is asked all the same once its socket's file is gone
         rests = self.responded_at is not None and now - self.responded_at <= every and path.exists()
         if self.connection is None and not rests:
             listened, self.listens = self.listens, self._ask(path)
-            # a process that is ending listens no longer, too, but leaves the file
+            # a process that is ending no longer listens either, but leaves the file
             self.is_lost = not self.listens and not path.exists() and (listened or self.is_lost)
             self.silent_since = (self.silent_since or now) if self.listens else None
             self._read(now)
 
     def _ask(self, path: Path) -> bool:
-        """Whether it listens."""
+        """Send a request, and return whether it listens."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.setblocking(False)
         try:
             connection.connect(str(path))
             connection.send(_QUESTION)
-        except BlockingIOError:  # so much waits there that there is no room for more
+        except BlockingIOError:  # it listens, and its queue of connections is full
             connection.close()
             return True
         except OSError:
@@ -84,23 +84,25 @@ class _Pulse:
 class Health:
     """The condition of many processes, each behind a socket of its own.
 
-    A process that has not responded for ``unresponsive`` seconds is called so in time, and is overdue
-    after ``restart`` seconds. At most one request to each waits for its response, however long, so one
-    that hangs costs nothing. What was known is forgotten with this object: then the time counts from
-    the next request.
+    A process that stops responding is UNRESPONSIVE within ``unresponsive`` seconds, and OVERDUE within
+    ``restart`` seconds. At most one request to each waits for its response, so a process that hangs costs
+    nothing. A new object knows of no earlier request: it counts from its first one.
     """
 
     def __init__(self, *, unresponsive: float, restart: float) -> None:
         self.every = unresponsive / 5
-        # The hang began up to so long before the request that showed it, and is seen so much later.
+        # A process may hang for up to ``every`` before it is asked, and the watch looks every WATCH_SECONDS.
         delay = self.every + WATCH_SECONDS
         self._unresponsive, self._restart = unresponsive - delay, restart - delay
         self._pulses: dict[Path, _Pulse] = {}
         self._lock = Lock()
 
     def of(self, path: Path, run: str, *, within: float = 0.0, every: float = 0.0) -> Condition:
-        """The condition of the run ``run`` behind ``path``. One that responded within the last
-        ``every`` seconds is not asked again. ``within``: how long to wait for a response."""
+        """Return the condition of the run ``run`` behind ``path``.
+
+        A process that responded within the last ``every`` seconds is not asked again. ``within`` is how many
+        seconds to wait for a response.
+        """
         began = time.monotonic()
         while True:
             with self._lock:

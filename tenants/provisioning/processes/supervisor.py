@@ -143,7 +143,7 @@ class ProgramFolder:
         self._file(group).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove all files, those that were set aside too."""
+        """Remove all files, including those that were set aside."""
         for path in [*self._files(), *self.path.glob("*.broken"), *self.path.glob("*.draft")]:
             path.unlink()
 
@@ -232,7 +232,7 @@ class Supervisor:
         self._call("stopAllProcesses", False)
 
     def kill(self, group: str, name: str) -> None:
-        """Send SIGKILL, which ends a stopped process too; supervisord starts it again."""
+        """Send SIGKILL, which also ends a process that SIGSTOP has stopped; supervisord starts it again."""
         self._call("signalProcess", f"{group}:{name}", "KILL")
 
     def log_tail(self) -> str:
