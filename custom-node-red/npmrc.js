@@ -31,7 +31,7 @@ function npmrcText({ url, token, scopes, forAll }) {
     return `${lines.join("\n")}\n`;
 }
 
-/** A file that is right already stays: on a full disk another could not be written. */
+/** Whether the file is right already. Then it is not written again, which would fail on a full disk. */
 function isRight(file, text) {
     const found = fs.lstatSync(file, { throwIfNoEntry: false });
     return found?.isFile() && (found.mode & 0o777) === 0o600 && fs.readFileSync(file, "utf8") === text;

@@ -12,7 +12,7 @@ const { parseIdentity } = require("./identity.js");
 const { PortalError, retry, during } = require("./portal.js");
 const { Writer } = require("./writer.js");
 
-const TIMEOUT_MS = 15000; // The portal gives up waiting for its database earlier, and says so.
+const TIMEOUT_MS = 15000; // Longer than the portal waits for its database, so that its refusal arrives.
 const RETRY_FOR_MS = 1000;
 const REPORT_EVERY_MS = 10000;
 const PAUSE_WITHOUT_COPY_MS = 1000;
@@ -38,7 +38,7 @@ function explain(error) {
     if (error.definite) {
         return editorError(error.message, error.code, error);
     }
-    // The portal's own sentence says what to do; where it said none, we do.
+    // The portal's own sentence says what to do. Without one, give the advice here.
     const advice = error.code === "portal_unavailable" ? ". Try again in a moment." : "";
     return editorError(`Not saved: ${error.message}${advice}`, error.code, error);
 }
@@ -263,8 +263,8 @@ class Storage {
     }
 
     /**
-     * Flows that are refused leave the older ones behind, which need their own credentials at the next
-     * start. The new ones go with the next deploy.
+     * When flows are refused, the older flows stay stored, and they need their own credentials at the next
+     * start. The new credentials go with the next deploy.
      */
     async #takeCredentialsBack() {
         const { ofFlows, stored } = this.#credentials;
@@ -338,7 +338,7 @@ class Storage {
         try {
             await this.#save(libraryPath(type), JSON.stringify({ path, meta, body }));
         } catch (error) {
-            // The one code with which Node-RED leaves the sentence in its answer.
+            // With any other code Node-RED would replace this sentence by one of its own.
             throw editorError(error.message, "forbidden", error);
         }
     }

@@ -1,4 +1,4 @@
-"""All processes below the launcher, also those that a flow detached from its instance.
+"""All processes below the launcher, including those that a flow detached from its instance.
 
 On Linux the launcher adopts what loses its parent (it is a "child subreaper"), so that everything it
 has started stays below it, whatever its session, its group or its environment. Elsewhere nothing is
@@ -20,13 +20,13 @@ _PROC = Path("/proc")
 
 
 def adopt() -> None:
-    """From now on become the parent of every process below us that loses its own."""
+    """Become the parent of every process below us that loses its own from now on."""
     with suppress(AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def collect(but: int | None = None) -> None:
-    """Take notice of adopted processes that have ended; ``but`` is the one that somebody else waits for."""
+    """Reap adopted processes that have ended; ``but`` is one whose exit code another part waits for."""
     peek = os.WEXITED | os.WNOHANG | os.WNOWAIT
     with suppress(ChildProcessError):
         while (ended := os.waitid(os.P_ALL, 0, peek)) and ended.si_pid != but:
@@ -46,7 +46,7 @@ def end(*, within: float) -> None:
 
 
 def _kill_all() -> None:
-    """Stop all before killing any: otherwise one that goes on forking would always be ahead."""
+    """Stop all before killing any: otherwise a process that keeps forking would always be ahead."""
     stopped: set[int] = set()
     while new := living() - stopped:
         _signal(new, signal.SIGSTOP)
@@ -55,7 +55,7 @@ def _kill_all() -> None:
 
 
 def living() -> set[int]:
-    """The ids of all that run below us."""
+    """Return the ids of all processes that run below us."""
     collect()
     parents = dict(filter(None, map(_parent, _PROC.glob("[0-9]*/stat"))))
     found, last = set[int](), {os.getpid()}
@@ -66,7 +66,7 @@ def living() -> set[int]:
 
 
 def _parent(stat: Path) -> tuple[int, int] | None:
-    """A process and its parent; None for one that has ended."""
+    """Return the ids of a process and its parent; None for one that has ended."""
     try:
         state, parent = stat.read_text(errors="replace").rpartition(")")[2].split()[:2]
     except (OSError, ValueError):

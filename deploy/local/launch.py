@@ -38,7 +38,7 @@ CHECK_SECONDS = 0.5
 PAUSE_SECONDS = 0.5  # before supervisord is started again; doubled while it ends within STEADY_SECONDS
 LONGEST_PAUSE_SECONDS = 10.0
 STEADY_SECONDS = 30.0
-SLOW_SECONDS = 3.0  # a start that is quicker than this says nothing of its steps
+SLOW_SECONDS = 3.0  # a start that is quicker than this does not show its steps
 NO_WALL = (
     "Instances run as processes of this machine. Flows can run any code, so there is no wall between\n"
     "tenants: let only people in who trust each other."
@@ -134,7 +134,7 @@ class Launcher:
 
     def _fill_run_folder(self) -> None:
         layout = self._layout
-        # Rows say what runs: after a start the reconciler brings it up, and nothing comes up alone.
+        # Rows say what runs. Without program files supervisord starts no instance on its own.
         ProgramFolder(layout.programs).clear()
         for path in layout.run.iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -207,7 +207,7 @@ class Launcher:
             self._stop.wait(0.05)
 
     def _keep_up(self, way: Isolation) -> None:
-        """Start the process manager again whenever it ends, and never give up: people rely on it now."""
+        """Start the process manager again whenever it ends. Never give up: people rely on it now."""
         pause, started = PAUSE_SECONDS, time.monotonic()
         while not self._stop.wait(CHECK_SECONDS):
             self._heal()
@@ -250,16 +250,16 @@ class Launcher:
         command = [*supervisord, "-n", "-c", str(layout.run / "supervisord.conf")]
         self._supervisord = subprocess.Popen(
             [*configuration.dying_with_its_parent(), *way.prefix, *command],
-            # its children inherit this, instances included: nothing of ours
+            # its children inherit this, instances too: none of our own variables
             env={"PATH": os.defpath, survivors.RUN_MARKER: str(layout.run)},
             cwd="/",
-            # what it says is why it cannot start; its log, and its processes' output, are files of their own
+            # its output goes to ours: it says only why it cannot start, and logs to files
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is ours to hear
         )
 
     def _heal(self) -> None:
-        """Bring back what somebody removed from the run folder, and collect what has ended below us."""
+        """Bring back what is missing in the run folder, and reap processes that have ended below us."""
         supervisord = self._supervisord
         if supervisord is None or supervisord.poll() is not None:
             return
@@ -276,7 +276,7 @@ class Launcher:
             self._problem = str(error)
 
     def _renew_run_folder(self, supervisord: subprocess.Popen[bytes]) -> None:
-        """Make it as at the start, after ending all that used the old one."""
+        """Fill the run folder as at the start, after ending every process that used the old one."""
         layout = self._layout
         preflight.make_run_folder(layout)
         if not os.path.samestat(os.fstat(self._held[-1]), layout.run.stat()):

@@ -30,7 +30,7 @@ class Layout:
 
     @property
     def database(self) -> Path:
-        """The default one; ``DATABASE_URL`` may name another."""
+        """The default database; ``DATABASE_URL`` may name another."""
         return self.data / "flowstead.sqlite3"
 
     @property

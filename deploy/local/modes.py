@@ -1,4 +1,4 @@
-"""Who may read what lies in the data folder: a backup that was put back may have brought any modes."""
+"""Who may read what lies in the data folder: files restored from a backup can have any mode."""
 
 import stat
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from deploy.local.layout import CannotStart, Layout
 
 
 def tighten(layout: Layout) -> None:
-    """Take all rights of others from what is secret. Raises ``CannotStart`` where that is not ours to do."""
+    """Take other users' rights to what is secret. Raises ``CannotStart`` where we may not change a mode."""
     for path in _private(layout):
         mode = stat.S_IMODE(path.stat().st_mode)
         if not mode & 0o077:
@@ -23,8 +23,8 @@ def tighten(layout: Layout) -> None:
 
 
 def _private(layout: Layout) -> Iterator[Path]:
-    """What only we may read, and in an instance's folder only we or the instance."""
-    yield from layout.data.glob(f"{layout.database.name}*")  # its journals and copies of it, too
+    """Yield what only we may read, and in an instance's folder only we or the instance."""
+    yield from layout.data.glob(f"{layout.database.name}*")  # with its journals and copies
     yield from layout.data.glob("operator-password*")
     for folder in (layout.keys, layout.logs, layout.registry, layout.supervisor):
         if folder.is_dir():

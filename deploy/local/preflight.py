@@ -16,7 +16,7 @@ _PLAIN = re.compile(r"[\w ./+@,=~()-]+\Z")
 _RUN_DIR_PLAIN = re.compile(r"[\w./+@,=~-]+\Z")
 # a socket's path has at most 107 bytes (103 on macOS): /i/<name of 40>/http.sock comes after it
 _RUN_DIR_LENGTH = 50
-# What a start writes. One that runs out of room on the way leaves half of it behind.
+# More than a start writes: one that ran out of room would leave half of it behind.
 _DATA_BYTES, _RUN_BYTES = 16 * 2**20, 2**20
 
 
@@ -74,7 +74,7 @@ def make_data_folder(layout: Layout) -> None:
 
 
 def check_room(layout: Layout) -> None:
-    """Refuse a start on a full disk, found out by writing: a quota does not show in the disk's free space."""
+    """Refuse to start on a full disk. Find out by writing, since a quota does not show in the free space."""
     for folder, size in ((layout.data, _DATA_BYTES), (layout.run, _RUN_BYTES)):
         probe = folder / ".room"
         try:

@@ -1,6 +1,6 @@
 """``progress.py WHAT COMMAND...``: run a command, and show that it is at work.
 
-Make calls this before anything is installed, so it needs nothing but Python's own library.
+make runs this before anything is installed, so it needs only Python's standard library.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ LINE_LENGTH = 100
 
 
 def say(text: str, *, problem: bool = False) -> None:
-    """Print a line at once. One that cannot be written, to a full disk for example, is lost."""
+    """Print a line at once. If it cannot be written, on a full disk for example, it is lost."""
     with suppress(OSError):
         print(text, file=sys.stderr if problem else sys.stdout, flush=True)
 
@@ -31,7 +31,7 @@ def progress(
 ) -> Iterator[None]:
     """Say ``what`` is being done, and go on saying so for as long as it takes.
 
-    ``after`` is how many seconds it may take without a word, ``every`` how many pass between two lines.
+    ``after`` is how many seconds to wait before the first line, ``every`` how many between two lines.
     """
     over, began = Event(), time.monotonic()
 

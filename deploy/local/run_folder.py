@@ -1,7 +1,7 @@
-"""Noticing what somebody removed from the run folder while everything runs.
+"""Notice what was removed from the run folder while everything runs.
 
-A process whose socket was removed does not notice, and can no longer be reached. The sockets of instances
-are the reconciler's.
+A process whose socket was removed does not notice, and can no longer be reached. The reconciler looks after
+the sockets of instances.
 """
 
 import os
@@ -14,7 +14,7 @@ from tenants.provisioning.processes.supervisor import Supervisor
 
 
 class RunFolder:
-    """The run folder as the launcher has filled it, for one run of supervisord after the other."""
+    """The run folder as the launcher filled it; it may outlast several runs of supervisord."""
 
     def __init__(self, layout: Layout, web_processes: int) -> None:
         self._layout = layout
@@ -24,11 +24,14 @@ class RunFolder:
             "registry": layout.registry_socket,
             "reconciler": layout.run / "doorbell.sock",
         }
-        self._seen_at: dict[str, float] = {}  # when each of these was there, in seconds since the epoch
-        self._supervisord = 0  # the one whose socket was there
+        self._seen_at: dict[str, float] = {}  # when each socket was last there, in seconds since the epoch
+        self._supervisord = 0  # the process id of the last one whose socket was there
 
     def is_broken(self, supervisord: int) -> bool:
-        """Whether something is missing that only another start brings back. ``supervisord``: its id."""
+        """Return whether something is missing that only a restart of everything brings back.
+
+        ``supervisord`` is its process id.
+        """
         if not all((self._layout.run / name).exists() for name in self._made):
             return True
         if self._layout.supervisor_socket.exists():
@@ -37,13 +40,13 @@ class RunFolder:
         return self._supervisord == supervisord
 
     def restart_the_unreachable(self) -> None:
-        """End every process whose socket was removed: supervisord starts it again. Raises ``DriverError``."""
+        """End each process whose socket was removed: supervisord restarts it. Raises ``DriverError``."""
         there = {name for name, path in self._sockets.items() if path.exists()}
         self._seen_at |= dict.fromkeys(there, time.time())
         missing = self._seen_at.keys() - there
         processes = Supervisor(self._layout.supervisor_socket).processes() if missing else []
         for process in processes:
-            # one that was started since then has yet to make its socket
+            # a process that was started after that has yet to make its socket
             if process.name in missing and process.pid and process.started < self._seen_at[process.name]:
                 del self._seen_at[process.name]
                 with suppress(ProcessLookupError):

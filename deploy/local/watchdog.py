@@ -1,7 +1,7 @@
-"""``python -m deploy.local.watchdog RUN_DIR WEB_PROCESSES``: restart what is alive and no longer responds.
+"""``python -m deploy.local.watchdog RUN_DIR WEB_PROCESSES``: restart processes that hang.
 
-supervisord starts again what ends. A process that hangs (stopped, deadlocked, with all its threads
-stuck) does not end, so each one is asked on its own socket, and killed when it does not answer.
+supervisord restarts a process that ends. One that hangs (stopped, deadlocked, with all its threads stuck)
+does not end, so each is asked on its own socket, and killed if it does not answer.
 """
 
 import http.client
@@ -23,7 +23,7 @@ START_SECONDS = 120.0  # within which a process that was just started has to lis
 class Watched:
     """A process of supervisord, and the address on its socket that answers 200 unless it hangs.
 
-    ``patience`` is in seconds: a process that is merely busy is slow, and must not be killed for it.
+    ``patience`` is how many seconds it may take: a process that is merely busy must not be killed.
     """
 
     group: str
@@ -38,7 +38,7 @@ def watched(run_dir: Path, web_processes: int) -> list[Watched]:
         Watched("web", f"web-{number}", run_dir / "web" / f"{number}.sock", "/livez", patience=10)
         for number in range(web_processes)
     ]
-    # one thread does everything there, and a large package keeps it busy
+    # Verdaccio has one thread for everything, and a large package keeps it busy
     return [*web, Watched("registry", "registry", run_dir / "registry.sock", "/-/ping", patience=60)]
 
 
@@ -50,13 +50,13 @@ def look_at(it: Watched, supervisor: Supervisor) -> None:
         return
     process = supervisor.process(it.group, it.name)
     if process is None or process.state != ProcessState.RUNNING or process.started > began - allowance:
-        return  # being stopped, or another one by now
+        return  # it is being stopped, or was restarted meanwhile
     print(f"{it.name} (process {process.pid}) {complaint}: it is killed and started again.", flush=True)
     supervisor.kill(it.group, it.name)
 
 
 def _ask(it: Watched) -> tuple[str, float]:
-    """What is wrong, as the end of a sentence, and the age in seconds up to which that is no fault."""
+    """Return what is wrong, as the end of a sentence, and up to which age in seconds that is no fault."""
     connection = UnixConnection(it.socket, it.patience)
     try:
         connection.request("GET", it.address)

@@ -1,8 +1,8 @@
 """``with_lasting_logs.py MODULE ARGUMENTS...``: run a supervisord whose logs cannot end it.
 
 On a full disk supervisord cannot write its own log, reports that to a stream that cannot be written
-either, and dies. Where it is a process's log that cannot be written, it closes that process's output,
-and the next line ends the process. Here what cannot be written is lost, and nothing else happens.
+either, and dies. When it cannot write the log of a process, it closes that process's output, and the next
+line ends the process. Here, lines that cannot be written are lost, and nothing else happens.
 """
 
 import runpy
@@ -14,7 +14,7 @@ from supervisor import loggers
 
 
 class LastingFileHandler(loggers.RotatingFileHandler):  # type: ignore[misc]
-    """Write a rotated log file while that is possible, and try again with each record."""
+    """A rotated log file that loses records while it cannot be written, and tries again with each."""
 
     stream = None
 
@@ -28,7 +28,7 @@ class LastingFileHandler(loggers.RotatingFileHandler):  # type: ignore[misc]
     def reopen(self) -> None:
         self.close()
         try:
-            # unbuffered: what was not written must not wait to be written when the file is closed
+            # unbuffered: a line that cannot be written must be lost, and not fail again in close()
             self.stream = Path(self.baseFilename).open("ab", buffering=0)  # noqa: SIM115
             self.closed = False
         except OSError:
@@ -48,7 +48,7 @@ class LastingFileHandler(loggers.RotatingFileHandler):  # type: ignore[misc]
             try:
                 self.doRollover()
             except OSError:
-                # given up where it cannot be set aside: a log that only grows would fill the disk
+                # a log that cannot be rotated is removed, since one that only grows would fill the disk
                 self.stream = None
                 with suppress(OSError):
                     Path(self.baseFilename).unlink()

@@ -45,7 +45,7 @@ def _full(what: str, used: int, limit: int, needed: int) -> StorageFull:
 
 
 def _kept(store: Store) -> int:
-    """Return the bytes of snapshots and library, which are all but these."""
+    """Return the bytes of snapshots and library: of everything except the documents named here."""
     revisions = revisions_in(store.get("flows"))
     others = documents_of(revision for revision in revisions if revision.snapshot is None)
     sizes = store.sizes(["flows", "credentials", "settings", "sessions", *others])

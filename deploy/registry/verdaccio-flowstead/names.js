@@ -2,7 +2,7 @@
 
 const sanitize = require("sanitize-filename");
 
-// As in catalogue/palette.py: a scope in lower case; bare names with capitals are old ones, and count.
+// As in catalogue/palette.py: scopes are in lower case; old names without a scope may have capitals.
 const NAME = /^(?:@[a-z0-9~-][a-z0-9._~-]*\/)?[A-Za-z0-9~_-][A-Za-z0-9._~-]*$/;
 const LONGEST = 214;
 
@@ -23,7 +23,7 @@ function isPlain(name) {
     return name.split("/").every((part) => part !== "" && sanitize(part) === part);
 }
 
-/** Whether the portal's catalogue takes this for the name of a package, which it does for names that npm allows. */
+/** Whether the portal's catalogue accepts this as the name of a package: it accepts the names that npm allows. */
 function isListable(name) {
     return name.length <= LONGEST && NAME.test(name);
 }

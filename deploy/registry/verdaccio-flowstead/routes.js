@@ -25,7 +25,7 @@ function readBodiesLater(app) {
     return layers.splice(parser, 1)[0].handle;
 }
 
-/** By the time Verdaccio reads a body of no bytes it has ended, which counts as a fault. */
+/** Drop the length of an empty body: Verdaccio would try to read it after its end, and answer 500. */
 function dropEmptyBodies(request, response, next) {
     if (request.headers["content-length"] === "0") {
         delete request.headers["content-length"];
@@ -33,7 +33,7 @@ function dropEmptyBodies(request, response, next) {
     next();
 }
 
-/** Verdaccio takes a login apart without looking whether it is an object; other JSON is a fault to it. */
+/** Refuse a login that is not an object: Verdaccio does not check that, and would answer 500. */
 function refuseOddLogins(readBody) {
     return (request, response, next) =>
         readBody(request, response, (error) => {
