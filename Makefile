@@ -50,7 +50,7 @@ $(NODE_PARTS): %/node_modules/.package-lock.json: %/package-lock.json | $(VENV)/
 	@$(STEP) "$(STEP_OF_$*)" sh -c 'cd $* && $(NPM) ci --omit=dev --no-fund --no-audit --loglevel=http'
 	@touch $@
 
-test: test-python test-node ## the tests for all day: all but browsers, PostgreSQL and Kubernetes
+test: test-python test-node ## the everyday tests: all but browsers, PostgreSQL and Kubernetes
 
 test-python: setup-dev
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/cluster -m "not browser"
