@@ -105,7 +105,9 @@ def snapshot(instance_id: UUID, name: str) -> Revision:
     """Keep the current revision under a name. Raises ``NothingStored`` before the first deploy."""
     name = name.strip()[:MAX_NAME] or "Snapshot"
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
-        raise InvalidValue("A snapshot's name cannot hold control characters or broken ones.", field="name")
+        raise InvalidValue(
+            "A snapshot's name cannot contain control characters or broken characters.", field="name"
+        )
     with writing(instance_id) as store:
         head = store.get("flows")
         if head is None:

@@ -84,7 +84,7 @@ def save_library(instance_id: UUID, kind: str, path: str, meta: dict[str, Any], 
         orjson.dumps({path: meta})
     except TypeError as error:
         raise InvalidDocument(
-            "Path and meta of an entry hold text in Unicode and whole numbers of 64 bits, and are at most "
+            "Path and meta of an entry may contain only Unicode text and 64-bit whole numbers, at most "
             f"250 levels deep: {error}."
         ) from error
     if (size := len(orjson.dumps(meta))) > settings.LIBRARY_MAX_META_BYTES:
@@ -135,7 +135,7 @@ def _add_to_index(store: Store, kind: str, path: str, meta: dict[str, Any]) -> N
     if len(after) > max(settings.LIBRARY_MAX_INDEX_BYTES, len(before)):
         raise DocumentTooLarge(
             f"The list of the library's entries would have {len(after):,} bytes, and "
-            f"{settings.LIBRARY_MAX_INDEX_BYTES:,} are allowed. Delete an entry, or note less beside it."
+            f"{settings.LIBRARY_MAX_INDEX_BYTES:,} are allowed. Delete an entry, or give entries less “meta”."
         )
     store.put(f"library:{kind}", after)
 
