@@ -159,7 +159,7 @@ class MemoryDriver:
             self._happened.put(instance_id)
 
     def hang(self, instance_id: str, *, restart_due: bool = False) -> None:
-        """The process responds no longer; with ``restart_due`` for so long that it is to be restarted."""
+        """Have the process stop responding; with ``restart_due``, for so long that it has to be restarted."""
         with self._lock:
             process = self._processes[instance_id]
             process.state, process.reason = State.UNRESPONSIVE, NOT_RESPONDING
@@ -167,7 +167,7 @@ class MemoryDriver:
             self._happened.put(instance_id)
 
     def unhang(self, instance_id: str) -> None:
-        """It responds again, without a restart."""
+        """Have it respond again, without a restart."""
         with self._lock:
             process = self._processes[instance_id]
             process.state, process.reason, process.message = State.RUNNING, "", ""

@@ -1,4 +1,4 @@
-"""How an attack feels to everybody else: a client that asks steadily, with and without the attack."""
+"""How an attack affects others: a client that sends requests steadily, with and without the attack."""
 
 import statistics
 import threading
@@ -12,7 +12,7 @@ import httpx
 
 @dataclass
 class Bystander:
-    """What one steady client saw: seconds per answer, and what was not an answer of 200."""
+    """What one steady client saw: the seconds of each answer, and every answer other than 200."""
 
     seconds: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -23,7 +23,7 @@ class Bystander:
 
 
 def watch(url: str, seconds: float, *, pause: float = 0.05, **headers: str) -> Bystander:
-    """Ask ``url`` again and again for that many seconds."""
+    """Request ``url`` again and again for that many seconds."""
     seen, deadline = Bystander(), time.monotonic() + seconds
     with httpx.Client(timeout=10, headers=headers) as client:
         while time.monotonic() < deadline:

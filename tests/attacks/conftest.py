@@ -1,4 +1,4 @@
-"""One product for all attacks of a session; an attack that breaks it for good starts one of its own."""
+"""One product for all attacks of a session. An attack that would break it for good starts its own."""
 
 from collections.abc import Iterator
 

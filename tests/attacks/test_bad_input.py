@@ -1,4 +1,4 @@
-"""Whatever is sent, no door answers with a fault, and none of the API's with a page."""
+"""Whatever is sent, no address answers with a 500, and none of the API with a page."""
 
 import json
 import socket
@@ -17,7 +17,7 @@ TEXTS = ("a\0b", "\ud800")
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_faults(product: Product) -> Iterator[None]:
-    """The processes that answer write down what they could not."""
+    """Fail if any process that answers requests has logged an error."""
     before = _faults(product)
     yield
     assert _faults(product) == before

@@ -1,4 +1,4 @@
-"""Requests whose body is broken, never ends, or is never read: whoever sends them harms nobody else."""
+"""Requests whose body is broken, never ends, or is never read harm no one but their sender."""
 
 import itertools
 import socket
@@ -39,7 +39,7 @@ TARGETS = (
 
 @pytest.fixture(scope="module")
 def with_instance(product: Product) -> Product:
-    """``bodies`` runs: a host where requests go to somebody's Node-RED."""
+    """The product with an instance, ``bodies``, so that requests to its host go to a Node-RED."""
     api = product.api(product.token())
     api.make("bodies")
     api.wait("bodies", "running", 60)
@@ -47,7 +47,7 @@ def with_instance(product: Product) -> Product:
 
 
 def send(product: Product, host: str, request: bytes) -> bytes:
-    """Send it as it stands and say that nothing follows. The answer; empty where the connection was closed."""
+    """Send ``request`` as it stands, then end the sending side. Return the answer, empty if there was none."""
     with socket.create_connection(("127.0.0.1", product.port), timeout=30) as connection:
         try:
             connection.sendall(request.replace(b"HOST", f"{host}:{product.port}".encode()))
@@ -86,7 +86,7 @@ def test_an_unknown_coding_is_refused(with_instance: Product, name: str) -> None
 
 
 def test_a_length_beside_chunks_hides_no_second_request(with_instance: Product) -> None:
-    """By the length, the second line of requests is a body; by the chunks, it is another request."""
+    """With the length, the second request is part of a body; with the chunks, it is another request."""
     hidden = b"GET /healthz HTTP/1.1\r\nHost: HOST\r\n\r\n"
     for host, path in TARGETS:
         both = b"Content-Length: %d\r\nTransfer-Encoding: chunked" % (len(hidden) + 5)
@@ -113,7 +113,7 @@ def test_broken_requests_harm_no_bystander(with_instance: Product) -> None:
 
 @contextmanager
 def connections(product: Product, count: int, first: bytes) -> Iterator[None]:
-    """That many connections which send ``first`` and then neither send nor read."""
+    """Open that many connections, which send ``first`` and then neither send nor read."""
     with ExitStack() as stack:
         for _ in range(count):
             connection = stack.enter_context(socket.socket())

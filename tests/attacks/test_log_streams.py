@@ -40,7 +40,7 @@ def bearer(product: Product, name: str) -> dict[str, str]:
 
 @contextmanager
 def hundreds_of_streams(product: Product) -> Iterator[list[int]]:
-    """Open them all, and hold those that are answered; the statuses of all."""
+    """Open them all, keep those that are answered open, and yield all statuses."""
     statuses: list[int] = []
     opened, over = threading.Event(), threading.Event()
 

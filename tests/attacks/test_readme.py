@@ -44,7 +44,7 @@ def browser(product: Product, publisher: str) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def publish(product: Product, publisher: str) -> Callable[[str, str], str]:
     def put(bare: str, readme: str) -> str:
-        """Publish a node as npm does, and answer the address of its page once it is listed."""
+        """Publish a node as npm does, and return the address of its page once it is listed."""
         name, version = f"@publisher/{bare}", "1.0.0"
         manifest = {"name": name, "version": version, "keywords": ["node-red"], "node-red": {"nodes": {}}}
         tarball = packed_of([("package/package.json", json.dumps(manifest).encode())])
@@ -77,7 +77,7 @@ def at_once(browser: httpx.Client, page: str) -> list[int]:
 
 
 def bystander_beside(product: Product, browser: httpx.Client, page: str) -> Bystander:
-    """What a steady client sees while as many people as that open a page in the same moment."""
+    """Return what a steady client sees while ``AT_ONCE`` people open a page."""
     with ThreadPoolExecutor(1) as pool:
         seen = pool.submit(watch, f"{product.local}/healthz", 4)
         time.sleep(0.5)
@@ -86,7 +86,7 @@ def bystander_beside(product: Product, browser: httpx.Client, page: str) -> Byst
 
 
 def seconds_of(browser: httpx.Client, page: str) -> float:
-    """The median of some views."""
+    """Return the median duration of some views."""
 
     def view() -> float:
         began = time.perf_counter()

@@ -59,7 +59,7 @@ def neighbour(instances: dict[str, Storage]) -> Storage:
 
 
 def seconds_of_saves(storage: Storage, go_on: Callable[[], bool]) -> list[float]:
-    """How long each save of small flows took; all of them have to succeed, reads in between too."""
+    """Return how long each save of small flows took. All saves, and the reads in between, must succeed."""
     seconds = []
     while go_on():
         began = time.perf_counter()

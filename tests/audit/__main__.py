@@ -52,7 +52,7 @@ def audit(name: str) -> list[Finding]:
 
 
 def report(name: str, ignored: dict[str, str]) -> bool:
-    """Print what was found, and answer whether that is all right."""
+    """Print what was found, and return whether that is acceptable."""
     try:
         found = audit(name)
     except NotAvailable as error:

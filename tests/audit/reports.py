@@ -63,7 +63,8 @@ def of_npm(output: str, errors: str) -> list[Finding]:
 
 
 def _severe(vulnerable: dict[str, Any]) -> Iterator[Finding]:
-    """A package is also listed for what it depends on; that is told by name, and found under that name."""
+    """Yield the severe findings. A package that only depends on a vulnerable one is left out: the finding
+    stands under the name of the latter."""
     for entry in vulnerable.values():
         for via in entry["via"]:
             if isinstance(via, dict) and via["severity"] in _SEVERE:
@@ -72,7 +73,7 @@ def _severe(vulnerable: dict[str, Any]) -> Iterator[Finding]:
 
 
 def ignored(text: str) -> dict[str, str]:
-    """Read the list of what is put up with: an id and the reason, a line each. ``#`` begins a comment.
+    """Read the list of accepted vulnerabilities: an id and the reason per line. ``#`` begins a comment.
 
     Raises ``ValueError`` for one without a reason.
     """

@@ -1,4 +1,4 @@
-"""An audit tells apart: nothing found, something found, and that no service answered."""
+"""The audit tells apart that nothing was found, that something was found, and that no service answered."""
 
 import json
 from typing import Any

@@ -172,7 +172,7 @@ def assert_harmless(html: str) -> None:
     ],
 )
 def test_a_hole_in_the_renderer_would_not_be_one_in_the_page(made: str) -> None:
-    """The second wall alone, given what the first one never makes."""
+    """The second barrier alone, given HTML that the first one never makes."""
     cleaned = markdown.clean(made)
     assert_harmless(cleaned)
     assert "message" not in cleaned and "copied" not in cleaned
@@ -184,7 +184,7 @@ def test_the_second_wall_changes_nothing_of_what_is_meant_to_be_there() -> None:
 
 
 def test_another_result_has_another_number() -> None:
-    """Or packages that are there would keep the HTML of the version before."""
+    """Otherwise stored packages would keep the HTML of the earlier renderer."""
     given = {1: "918fd6ca9ed3aef4"}
     made = hashlib.sha256(markdown.html(f"{MARKUP}{LINKS}").encode()).hexdigest()[:16]
     assert given.get(RENDERER) == made, "Raise RENDERER, and note here what it makes."

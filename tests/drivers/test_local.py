@@ -211,7 +211,7 @@ def in_a_namespace() -> None:
 
 
 def sleepers(seconds: str) -> set[int]:
-    """Processes that only sleep for so long: a number that no other test uses."""
+    """Return the processes that only sleep for so long: a number that no other test uses."""
     command = f"sleep\0{seconds}\0".encode()
     found = {path for path in Path("/proc").glob("[0-9]*/cmdline") if command in read_or_nothing(path)}
     return {int(path.parent.name) for path in found}

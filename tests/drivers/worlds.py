@@ -196,7 +196,7 @@ class LocalWorld:
             connection.close()
 
     def pid(self, spec: InstanceSpec) -> int:
-        """Of the workload as we see it; it may see another one."""
+        """The process id of the workload as we see it; in its namespace it has another one."""
         found = survivors.marked(self.config.run_dir, spec.id)
         [pid] = [pid for pid in found if b"workload.js" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         return pid

@@ -39,7 +39,7 @@ def furnish(served: Served) -> Any:
 
 
 def say_everything(session_key: str) -> None:
-    """The next page of that session shows a message of each kind."""
+    """Have the next page of that session show a message of each kind."""
     request = HttpRequest()
     request.session = SessionStore(session_key)
     storage = SessionStorage(request)

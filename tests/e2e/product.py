@@ -159,7 +159,7 @@ class Product:
         return processes(str(self.run_dir))
 
     def instances(self) -> list[int]:
-        """Its Node-RED processes, without those that hold them together."""
+        """Its Node-RED processes, without the wrappers around them."""
         own = self.processes()
         return sorted(pid for pid in own if b"\0FLOWSTEAD_INSTANCE_ID=" in b"\0" + environment(pid))
 

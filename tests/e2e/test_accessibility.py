@@ -83,7 +83,7 @@ def named(resolver: Any) -> Iterator[str]:
 
 
 class Findings:
-    """What axe finds on page after page."""
+    """What axe finds, page by page."""
 
     def __init__(self, page: Page, portal: str) -> None:
         self._page, self._portal, self._axe = page, portal, Axe()

@@ -1,4 +1,4 @@
-"""A process that hangs, and a database that is locked: people notice as little as can be."""
+"""A process that hangs, and a database that is locked: people notice as little as possible."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ def test_a_stopped_web_process_is_replaced_and_no_read_fails(product: Product) -
 
 
 def test_waiting_changes_hold_up_no_read_and_no_check(product: Product) -> None:
-    """More of them than there are threads, while somebody else holds the database."""
+    """More saves than there are threads, while another program holds the database."""
     token = product.token()
     product.api(token).make("waiting")
     answers: list[int] = []

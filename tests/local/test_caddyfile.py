@@ -341,7 +341,7 @@ def test_a_body_over_the_limit_is_refused(port: Port) -> None:
 
 
 def test_a_process_that_is_silent_gets_no_more_requests(short: Path) -> None:
-    """It listens and never answers, as a stopped one does: half the requests would go there."""
+    """It listens and never answers, as a stopped process does, and would get half the requests."""
     port = Port("localhost", short)
     port.layout.web_sockets.mkdir()
     with socket.socket(socket.AF_UNIX) as silent:

@@ -1,4 +1,4 @@
-"""Ending all that is below a process, on real processes."""
+"""Everything below a process ends, on real processes."""
 
 import subprocess
 import sys

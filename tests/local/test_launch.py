@@ -135,7 +135,7 @@ def test_it_is_ready_with_the_registry_and_in_the_end_without(
 
 @pytest.fixture
 def launcher(short: Path, monkeypatch: pytest.MonkeyPatch) -> launching.Launcher:
-    """One whose process manager ends as soon as it is started."""
+    """A launcher whose process manager ends as soon as it is started."""
     for setting, folder in (("DATA_DIR", "data"), ("LOCAL_RUN_DIR", "run")):
         monkeypatch.setattr(env, setting, short / folder)
         (short / folder).mkdir()

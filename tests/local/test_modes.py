@@ -1,4 +1,4 @@
-"""What a start makes of the data folder that it finds: loose modes, and things that only grow."""
+"""What a start corrects in the data folder that it finds: loose modes, and things that only grow."""
 
 import os
 import stat

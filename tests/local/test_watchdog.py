@@ -71,7 +71,7 @@ def eventually(condition: Callable[[], object], seconds: float = 30) -> None:
 
 
 def pid(supervisor: Supervisor, name: str) -> int:
-    """0 where it is not running for good."""
+    """Return the process id, or 0 unless supervisord counts the process as running."""
     process = supervisor.process(name, name)
     return process.pid if process and process.state == ProcessState.RUNNING else 0
 

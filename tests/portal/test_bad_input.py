@@ -219,7 +219,7 @@ def test_a_host_that_is_not_ours_and_too_many_fields_get_json_under_the_api(clie
 def test_what_the_database_cannot_hold_is_refused_by_whatever_way_it_came(
     client_api: ApiClient, pages: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No way is known: PostgreSQL's refusal is raised where the rows are read."""
+    """No real input is known that gets this far, so PostgreSQL's refusal is raised where rows are read."""
 
     def refuse(*_: Any) -> None:
         raise DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
@@ -318,7 +318,7 @@ def test_a_client_id_with_nul_in_a_header_is_no_fault(pages: Client) -> None:
 
 
 def test_a_cookie_with_nul_counts_as_absent(pages: Client, instance: Any) -> None:
-    """An instance's page could set it for all hosts of the domain: it must not shut people out."""
+    """An instance's page could set such a cookie for all hosts of the domain, which must lock no one out."""
     pages.cookies["other"] = "x"
     cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in pages.cookies.items())
     signed_in = Client(raise_request_exception=False)

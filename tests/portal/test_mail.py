@@ -1,4 +1,4 @@
-"""What pages say of mails: never that one was sent where none can be."""
+"""What pages say about mails: never that one was sent where none can be."""
 
 from typing import Any
 

@@ -70,7 +70,7 @@ class World:
         }
 
     def make_known(self, case: Case) -> None:
-        """Have a made-up call be about what is there: nearly all of them would be a 404."""
+        """Make generated calls name things that exist: otherwise nearly all of them would be a 404."""
         of_catalogue = "/catalogue/" in case.path
         known = {
             "name": PACKAGE if of_catalogue else "kitchen",
@@ -91,7 +91,7 @@ class World:
             case.body, case.media_type = body, "application/json"
 
     def _bodies(self) -> dict[str, Any]:
-        """What is said of nowhere in the schema, or what must be true."""
+        """Return bodies that the schema does not describe, or whose values have to exist."""
         storage = "POST /api/v1/storage/{instance_id}"
         return {
             "POST /api/v1/registry/rights": {"token": self.owners["UserToken"]},

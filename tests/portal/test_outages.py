@@ -41,7 +41,7 @@ def storage(instance) -> Client:
 
 @contextmanager
 def written_elsewhere(instance) -> Iterator[None]:
-    """Another program holds what a save of the instance has to have."""
+    """Have another program hold the lock that a save of the instance needs."""
     if connection.vendor == "sqlite":
         other = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -57,7 +57,7 @@ def written_elsewhere(instance) -> Iterator[None]:
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """SQLite may grow no more; PostgreSQL says what it says when its disk is full."""
+    """Forbid SQLite to grow; have PostgreSQL raise what it raises when its disk is full."""
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             cursor.execute("PRAGMA page_count")

@@ -1,4 +1,4 @@
-"""Whose request it is: a real uvicorn, asked over TCP from trusted and other addresses, and over a socket."""
+"""Who sent a request: a real uvicorn, asked over TCP from trusted and other addresses, and over a socket."""
 
 import asyncio
 import http.client

@@ -245,7 +245,7 @@ def test_guessing_tokens_from_the_addresses_of_one_network_is_slowed_down(client
 
 
 def test_a_forwarded_address_is_not_believed_here(client, db):
-    """Who asks was settled before: portal/proxies.py."""
+    """portal/proxies.py has already decided who the client is."""
 
     def guess(n: int) -> int:
         headers = {"authorization": "Bearer fs_no", "x-forwarded-for": f"198.51.100.{n}"}

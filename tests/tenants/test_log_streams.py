@@ -37,7 +37,7 @@ def served(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Streams are checked all the time, by a thread that does not still sleep as long as usual."""
+    """Check streams all the time, with a thread that does not sleep as long as usual."""
     monkeypatch.setattr(log_streams, "CHECK_SECONDS", 0.1)
     log_streams._checker = None
     yield
@@ -46,7 +46,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def short_lived(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not renewed ends soon."""
+    """Have streams that are not renewed end soon."""
     monkeypatch.setattr(log_streams, "GOOD_FOR_SECONDS", 2)
 
 
@@ -107,7 +107,7 @@ def test_it_ends_for_a_session(served: Served, running: Instance, user: Any, qui
 
 
 def assert_it_ends(lines: Iterator[str], served: Served, running: Instance) -> None:
-    """Although something is logged all the time. The client's timeout bounds the wait for a line."""
+    """Even while lines are logged all the time. The client's timeout bounds the wait for a line."""
     with talkative(served, running):
         began = timezone.now()
         for _ in lines:

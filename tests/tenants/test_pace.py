@@ -41,7 +41,7 @@ def test_keys_are_counted_apart(clock: Clock) -> None:
 
 
 def test_several_are_counted_together_or_not_at_all(clock: Clock) -> None:
-    """What one of them refuses costs the others nothing."""
+    """If one of the limits refuses an attempt, the others do not count it."""
     loose = Pace("loose", burst=5, seconds=1)
     both = {**COUNTS, loose.key("here"): loose}
     assert [take(both) for _ in range(9)] == [0, 0, 0] + [10] * 6

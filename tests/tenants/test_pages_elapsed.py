@@ -36,7 +36,7 @@ def reconcile(driver: MemoryDriver, passes: int = 1) -> Instance:
 
 
 def age(**fields: Any) -> None:
-    """As if it had been in its phase for hours, and had been changed long before."""
+    """Make it look as if it had been in its phase for hours, and changed long before."""
     Instance.objects.update(phase_since=timezone.now() - LONG_AGO, **fields)
 
 
@@ -70,7 +70,7 @@ def test_it_counts_from_the_change_before_and_after_the_reconciler_has_tried(
 def test_it_counts_from_the_change_when_it_is_started_again_while_it_starts(
     instance: Instance, page: Client, driver: MemoryDriver, settings: Any
 ) -> None:
-    """So a start has all its time, too."""
+    """So the start has its full time again."""
     settings.STARTUP_SECONDS = 60
     driver.hold(str(instance.pk))
     reconcile(driver)

@@ -19,7 +19,7 @@ STREAM = "/instances/kitchen/log/stream"
 
 
 class Driver(MemoryDriver):
-    """Its logs end, so that a stream can be read whole."""
+    """Have its logs end, so that a stream can be read to its end."""
 
     said = ("one", "<script>alert(1)</script>", "two\r\ndata: forged", "")
     problem: DriverError | None = None
