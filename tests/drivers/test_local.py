@@ -38,6 +38,7 @@ from tests.drivers.worlds import (
     until,
     watching,
 )
+from tests.sleepers import sleepers
 
 HOSTILE = {
     "NEWLINES": "one\ntwo\r\n[program:x]\ncommand=/bin/true",
@@ -208,20 +209,6 @@ def test_what_ignores_sigterm_is_stopped_all_the_same(shared_local: LocalWorld) 
 def in_a_namespace() -> None:
     if os.getuid() != 0 or not containment.has_pid_namespaces():
         pytest.skip("PID namespaces are not permitted here")
-
-
-def sleepers(seconds: str) -> set[int]:
-    """Return the processes that only sleep for so long: a number that no other test uses."""
-    command = f"sleep\0{seconds}\0".encode()
-    found = {path for path in Path("/proc").glob("[0-9]*/cmdline") if command in read_or_nothing(path)}
-    return {int(path.parent.name) for path in found}
-
-
-def read_or_nothing(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:  # it ended meanwhile
-        return b""
 
 
 @on_linux
