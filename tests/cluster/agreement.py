@@ -23,6 +23,7 @@ from tenants.provisioning.manifests import (
     INSTANCE,
     TENANT,
     instance_objects,
+    object_name,
     owned_kinds,
     tenant_objects,
 )
@@ -102,6 +103,7 @@ class _Comparison:
     def _of_process(self, spec: InstanceSpec) -> Iterator[str]:
         """One ready pod made from this very specification, or none."""
         deployments, sets, pods = (self._of_instance(kind, spec) for kind in (DEPLOYMENT, REPLICA_SET, POD))
+        sets = [each for each in sets if not _was_adopted_and_emptied(each, spec)]
         if len(sets) > len(deployments) or not _all_made_by(sets, deployments):
             yield f"{spec.name} has {len(sets)} replica sets"
         if len(pods) != int(spec.power and not spec.retired):
@@ -115,11 +117,26 @@ class _Comparison:
                 yield f"{spec.name} has a pod of another specification"
 
     def _of_instance(self, kind: Kind, spec: InstanceSpec) -> list[Object]:
+        """A Deployment or a ReplicaSet counts by its selector, since a hand can change its labels."""
         return [
             live
             for name, live in self.there.items()
-            if name[0] == kind and live["metadata"]["labels"].get(INSTANCE) == spec.id
+            if name[0] == kind and _owner_labels(kind, live).get(INSTANCE) == spec.id
         ]
+
+
+def _was_adopted_and_emptied(replica_set: Object, spec: InstanceSpec) -> bool:
+    """A Deployment adopts a ReplicaSet that a hand gave its label, scales it to zero, and removes it at its
+    next sync, which may be long in coming. It runs nothing."""
+    owners = {owner["name"] for owner in replica_set["metadata"].get("ownerReferences") or []}
+    runs = replica_set["spec"]["replicas"] or (replica_set.get("status") or {}).get("replicas")
+    return bool(owners) and object_name(spec) not in owners and not runs
+
+
+def _owner_labels(kind: Kind, live: Object) -> dict[str, str]:
+    if kind in (DEPLOYMENT, REPLICA_SET):
+        return dict(live["spec"]["selector"].get("matchLabels") or {})
+    return dict(live["metadata"]["labels"])
 
 
 def _of_row(row: Instance) -> Iterator[str]:
