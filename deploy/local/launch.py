@@ -7,7 +7,6 @@ reconciler, Caddy and the instances. It holds the data folder, so there is never
 import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from deploy.local.ready import portal_answers, registry_answers
 from deploy.local.run_folder import RunFolder
 from tenants.provisioning.driver import DriverError
 from tenants.provisioning.processes import survivors
-from tenants.provisioning.processes.folders import sweep
+from tenants.provisioning.processes.folders import remove_tree, sweep
 from tenants.provisioning.processes.supervisor import ProgramFolder, Supervisor
 
 STOP_SECONDS = 15.0
@@ -137,7 +136,7 @@ class Launcher:
         # Rows say what runs. Without program files supervisord starts no instance on its own.
         ProgramFolder(layout.programs).clear()
         for path in layout.run.iterdir():
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            remove_tree(path)
         make_folder(layout.web_sockets, 0o700)
         make_folder(layout.sockets, 0o711 if is_root() else 0o700)
         (layout.run / "programs").symlink_to(layout.programs)
@@ -292,7 +291,7 @@ class Launcher:
             self._stop_all(self._supervisord)
         if self._supervisord is not None:
             descendants.end(within=END_SECONDS)
-            shutil.rmtree(self._layout.run, ignore_errors=True)
+            remove_tree(self._layout.run)
 
     def _stop_all(self, supervisord: subprocess.Popen[bytes]) -> None:
         """The reconciler first, which would start again what it sees ending; then all at once."""

@@ -10,8 +10,8 @@ from deploy.local.layout import CannotStart, Layout
 def tighten(layout: Layout) -> None:
     """Take other users' rights to what is secret. Raises ``CannotStart`` where we may not change a mode."""
     for path in _private(layout):
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if not mode & 0o077:
+        mode = stat.S_IMODE(path.lstat().st_mode)
+        if path.is_symlink() or not mode & 0o077:
             continue
         try:
             path.chmod(mode & ~0o077)

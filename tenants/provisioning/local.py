@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
@@ -331,7 +331,8 @@ class LocalDriver:
         match condition:
             case Condition.RESPONDS:
                 if not was_reached:
-                    self._folders.note_reached(instance_id, run)
+                    with suppress(OSError):  # a full disk, say: only the next reconciler would miss it
+                        self._folders.note_reached(instance_id, run)
                 return Observation(State.RUNNING, digest, run)
             case Condition.UNRESPONSIVE | Condition.OVERDUE:
                 seconds = self._config.unresponsive_restart_seconds

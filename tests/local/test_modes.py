@@ -92,8 +92,26 @@ def test_a_compile_cache_that_has_grown_large_goes(
 ) -> None:
     cached = tmp_path / ".compile-cache" / "v24" / "module"
     cached.parent.mkdir(parents=True)
-    cached.write_bytes(bytes(101))
-    size = sum(path.lstat().st_size for path in (tmp_path / ".compile-cache").rglob("*"))
-    monkeypatch.setattr(folders, "COMPILE_CACHE_BYTES", size if stays else size - 1)
+    cached.write_bytes(bytes(300_000))
+    monkeypatch.setattr(folders, "COMPILE_CACHE_BYTES", 400_000 if stays else 200_000)
     folders.sweep(tmp_path)
     assert cached.exists() is stays
+
+
+@pytest.mark.parametrize("place", [".compile-cache", ".old-1"])
+def test_folders_of_any_depth_hold_up_no_start(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flows write into these folders: 3,000 levels are more than Python recurses, and than a path may have."""
+    monkeypatch.setattr(folders, "COMPILE_CACHE_BYTES", 0)
+    (tmp_path / place).mkdir()
+    descend = "import os, sys; os.chdir(sys.argv[1])\nfor _ in range(3000): os.mkdir('a'); os.chdir('a')"
+    subprocess.run([sys.executable, "-c", descend, tmp_path / place], check=True)
+    folders.sweep(tmp_path)
+    assert not (tmp_path / place).exists()
+
+
+def test_a_link_that_leads_nowhere_holds_up_no_start(layout: Layout) -> None:
+    layout.keys.mkdir(parents=True, exist_ok=True)
+    (layout.keys / "old-key").symlink_to("nowhere")
+    modes.tighten(layout)

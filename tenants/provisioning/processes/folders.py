@@ -8,9 +8,10 @@ holds the socket; only the instance's user and the platform may enter.
 """
 
 import json
+import math
 import os
 import pwd
-import shutil
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +147,7 @@ class Folders:
 
     def close_socket_folder(self, name: str) -> None:
         if name:
-            shutil.rmtree(self.socket(name).parent, ignore_errors=True)
+            remove_tree(self.socket(name).parent)
 
     def write_environment(self, instance_id: str, variables: Mapping[str, str]) -> None:
         path = self.environment(instance_id)
@@ -158,7 +159,7 @@ class Folders:
         if self.root(instance_id).is_dir():
             old = self._instances / f".old-{uuid4()}"
             self.root(instance_id).replace(old)
-            shutil.rmtree(old, ignore_errors=True)
+            remove_tree(old)
 
     def _fill(self, root: Path, instance_id: str) -> None:
         _make(root, self._passable)
@@ -196,11 +197,25 @@ def _json(record: Record) -> str:
     return json.dumps({"installation": record.installation, "name": record.name, "digest": record.digest})
 
 
+def remove_tree(path: Path) -> None:
+    """Remove a folder, as far as that is possible, however deep a flow has made it.
+
+    Python's own ``shutil.rmtree`` and ``Path.rglob`` fail at a depth that any program can make.
+    """
+    subprocess.run(["rm", "-rf", "--", path], stderr=subprocess.DEVNULL, check=False)
+
+
+def _disk_usage(path: Path) -> float:
+    """Return how many bytes a folder takes on disk; infinity if that cannot be told."""
+    told = subprocess.run(["du", "-sk", "--", path], capture_output=True, text=True, check=False)
+    return float(told.stdout.split()[0]) * 1024 if told.returncode == 0 else math.inf
+
+
 def sweep(instances: Path) -> None:
     """Remove what a kill left of folders that were being made or removed, and a compile cache that has grown
     large, from which Node never removes anything. Call this only while no driver works."""
     for leftover in [*instances.glob(".old-*"), *instances.glob(".new-*")]:
-        shutil.rmtree(leftover, ignore_errors=True)
+        remove_tree(leftover)
     cache = instances / ".compile-cache"
-    if sum(path.lstat().st_size for path in cache.rglob("*")) > COMPILE_CACHE_BYTES:
-        shutil.rmtree(cache, ignore_errors=True)
+    if cache.is_dir() and _disk_usage(cache) > COMPILE_CACHE_BYTES:
+        remove_tree(cache)
