@@ -9,12 +9,14 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from portal import logins
 from tenants.encryption import decrypt, encrypt
+
+LONGEST_LOGIN = 320  # characters, as many as an email address may have
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -28,8 +30,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
         """Refuse an attempt that comes too soon, before its password is hashed."""
+        login = credentials.get("email") or credentials["username"]
+        if len(login) > LONGEST_LOGIN:
+            raise BadRequest("A name or email address is not that long.")
         try:
-            self._attempt = logins.attempt(request, credentials.get("email") or credentials["username"])
+            self._attempt = logins.attempt(request, login)
         except logins.TooSoon as error:
             request.retry_after = error.wait  # type: ignore[attr-defined]
             raise ValidationError(str(error), code="too_many_login_attempts") from error

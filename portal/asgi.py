@@ -9,6 +9,7 @@ wait for the database hold up no page and no health check (docs/adr/0020).
 import asyncio
 import os
 import time
+from threading import Lock
 from typing import Any
 
 import django
@@ -35,27 +36,34 @@ STREAMS = ("/logs", "/log/stream")
 
 
 class Pool:
-    """A few threads for synchronous requests."""
+    """A few threads for synchronous requests.
+
+    What counts is how long threads are busy: a client that does not read its response holds none.
+    """
 
     def __init__(self, application: Any) -> None:
-        self.serve = WSGIMiddleware(application, workers=THREADS)
-        self._open = 0
+        self._application = application
+        self.serve = WSGIMiddleware(self._in_thread, workers=THREADS)
+        self._lock = Lock()
+        self._busy = 0
         self._progress_at = time.monotonic()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if self._open < THREADS:
-            self._progress_at = time.monotonic()  # this request gets a thread at once
-        self._open += 1
+    def _in_thread(self, environ: Any, start_response: Any) -> Any:
+        self._count(1)
         try:
-            await self.serve(scope, receive, send)
+            return self._application(environ, start_response)
         finally:
-            self._open -= 1
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._busy += change
             self._progress_at = time.monotonic()
 
     @property
     def is_stuck(self) -> bool:
         """Whether every thread is taken and none has finished a request for ``STUCK_SECONDS``."""
-        return self._open >= THREADS and time.monotonic() - self._progress_at > STUCK_SECONDS
+        return self._busy >= THREADS and time.monotonic() - self._progress_at > STUCK_SECONDS
 
 
 class StreamHandler(ASGIHandler):
@@ -84,16 +92,16 @@ async def _divided(scope: Any, receive: Any, send: Any) -> None:
         await _reads.serve(scope, receive, send)
     elif scope["path"] == "/livez":
         await _livez(send)
-    elif scope["path"].endswith(STREAMS):
-        await _streams(scope, receive, send)
+    elif scope["method"] in SAFE_METHODS and scope["path"].endswith(STREAMS):
+        await _streams(scope, _without_body(receive), send)
     elif scope["method"] in SAFE_METHODS:
-        await _with_body(_reads, scope, receive, send)
+        await _with_body(_reads.serve, scope, receive, send)
     else:
-        await _with_body(_writes, scope, receive, send)
+        await _with_body(_writes.serve, scope, receive, send)
 
 
-async def _with_body(pool: Pool, scope: Any, receive: Any, send: Any) -> None:
-    """Give ``pool`` the request once its body is complete: a client that stalls holds no thread, and a body
+async def _with_body(serve: Any, scope: Any, receive: Any, send: Any) -> None:
+    """Serve the request once its body is complete: a client that stalls holds no thread, and a body
     that breaks off is never acted on."""
     body = bytearray()
     while True:
@@ -110,7 +118,23 @@ async def _with_body(pool: Pool, scope: Any, receive: Any, send: Any) -> None:
     async def receive_whole() -> dict[str, Any]:
         return {"type": "http.request", "body": bytes(body), "more_body": False}
 
-    await pool(scope, receive_whole, send)
+    await serve(scope, receive_whole, send)
+
+
+def _without_body(receive: Any) -> Any:
+    """Leave out the body of a stream's request: Django would keep it on disk, however large."""
+    has_begun = False
+
+    async def receive_no_body() -> dict[str, Any]:
+        nonlocal has_begun
+        if not has_begun:
+            has_begun = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        while (message := await receive())["type"] != "http.disconnect":
+            pass
+        return dict(message)
+
+    return receive_no_body
 
 
 async def _livez(send: Any) -> None:

@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 # What instances store are documents, which hold any text: a path in the library can have a NUL.
+TOO_COMPLEX = (
+    "LIKE or GLOB pattern too complex"  # SQLite, of a text of more than 50,000 bytes that is searched for
+)
 LIBRARY = re.compile(r"/api/v1/(?:storage|instances)/[^/]+/library/")
 NUL = "Text cannot contain NUL characters here."
 
@@ -40,7 +43,7 @@ class StorableText(MiddlewareMixin):
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """Refuse what got past ``process_view`` and the database cannot hold, such as a name in a header."""
-        if not isinstance(error, DataError):
+        if not isinstance(error, DataError) and TOO_COMPLEX not in str(error):
             return None
         log.warning("The database cannot hold what was sent to %s", request.path, exc_info=error)
         return _refusal(request, {})

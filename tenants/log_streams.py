@@ -18,7 +18,7 @@ from weakref import WeakSet
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.models import Session
-from django.db import connection
+from django.db import close_old_connections, connection
 from django.utils import timezone
 
 from tenants.errors import TooManyLogStreams
@@ -117,12 +117,13 @@ def _check_while_open() -> None:
                 _checker = None
                 return
         try:
+            close_old_connections()
             renew(streams)
+            connection.close()
         except Exception:  # the thread goes on; streams that are not renewed end
             log.exception("Whether logs may still be read could not be checked")
         finally:
             del streams  # nothing may keep a stream alive whose response never began
-            connection.close()
 
 
 def renew(streams: Collection[Stream]) -> None:

@@ -8,15 +8,17 @@ again. The times are in the cache, which all web processes share.
 import hashlib
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import ceil
 
 from django.core.cache import cache
 
+from tenants.locks import NoTurn, without_waiting
+
 LOCK = "pace:lock"
 LOCK_SECONDS = 5  # a process that is killed leaves its lock behind
-LOCK_TRIES = 50
+LOCK_WAIT_SECONDS = 1.0
 LOCK_PAUSE = 0.02
 
 
@@ -63,7 +65,7 @@ def take(counts: Mapping[str, Pace]) -> float:
 
 def give_back(counts: Mapping[str, Pace]) -> None:
     """Take back an attempt that was counted under every key."""
-    with _lock() as held:
+    with suppress(NoTurn), _lock() as held:
         if held:
             _add(counts, _full_at(counts), -1)
 
@@ -86,15 +88,23 @@ def _add(counts: Mapping[str, Pace], full_at: Mapping[str, float], times: int) -
 
 @contextmanager
 def _lock() -> Iterator[bool]:
-    """Keep other processes from counting between our read and our write. Yield whether that succeeded."""
-    for _ in range(LOCK_TRIES):
-        if cache.add(LOCK, True, timeout=LOCK_SECONDS):
-            break
+    """Keep other processes from counting between our reading and writing. Yield whether that succeeded.
+
+    Raises ``NoTurn`` where no other process is what prevents it: the cache hides that its database is locked
+    or full.
+    """
+    deadline = time.monotonic() + LOCK_WAIT_SECONDS
+    while not (held := _take_lock()) and time.monotonic() < deadline:
         time.sleep(LOCK_PAUSE)
-    else:
-        yield False
-        return
+    if not held and cache.get(LOCK) is None:
+        raise NoTurn("No turn to count an attempt")
     try:
-        yield True
+        yield held
     finally:
-        cache.delete(LOCK)
+        if held:
+            cache.delete(LOCK)
+
+
+def _take_lock() -> bool:
+    with without_waiting():
+        return cache.add(LOCK, True, timeout=LOCK_SECONDS)

@@ -56,11 +56,13 @@ def listen() -> Iterator[Doorbell]:
     with contextlib.ExitStack() as stack:
         outside = None
         if path and path.parent.is_dir():
-            path.unlink(missing_ok=True)
+            # The file stays, and is replaced in one step: where it is missing, something else removed it.
+            draft = path.with_suffix(".new")
+            draft.unlink(missing_ok=True)
             outside = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            outside.bind(str(path))
-            stack.callback(path.unlink, missing_ok=True)
-            path.chmod(0o600)
+            outside.bind(str(draft))
+            draft.chmod(0o600)
+            draft.replace(path)
         yield stack.enter_context(contextlib.closing(Doorbell(outside)))
 
 

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 
 from deploy.local.layout import Layout
+from deploy.local.progress import say
 from tenants.provisioning.processes.supervisor import Supervisor
 
 
@@ -49,5 +50,6 @@ class RunFolder:
             # a process that was started after that has yet to make its socket
             if process.name in missing and process.pid and process.started < self._seen_at[process.name]:
                 del self._seen_at[process.name]
+                say(f"The socket of {process.name} is missing: it is restarted.", problem=True)
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGTERM)

@@ -16,7 +16,7 @@ from tenants.provisioning.local import SUPERVISOR_SOCKET
 from tenants.provisioning.processes.supervisor import ProcessState, Supervisor, UnixConnection
 
 PAUSE_SECONDS = 1.0
-START_SECONDS = 120.0  # within which a process that was just started has to listen
+START_SECONDS = 300.0  # for a process to listen after its start; the launcher waits as long
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,3 +124,31 @@ def test_a_pool_without_progress_is_stuck_and_a_busy_one_is_not(
         assert await status() == 200, "idle"
 
     asyncio.run(scenario())
+
+
+def test_a_client_that_does_not_read_makes_no_pool_stuck(
+    changes: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        read = asyncio.Event()
+
+        class Unread(Exchange):
+            async def _send(self, message: dict[str, Any]) -> None:
+                await read.wait()
+                await super()._send(message)
+
+        changes.open.set()
+        unread = [asyncio.create_task(Unread("POST", "/").run()) for _ in range(2 * asgi.THREADS)]
+        await changes.wait_for_calls(2 * asgi.THREADS)
+        monkeypatch.setattr(asgi, "STUCK_SECONDS", 0.0)
+        assert (await Exchange("GET", "/livez").run()).status == 200
+        read.set()
+        assert {(await task).status for task in unread} == {200}
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("path", ["/x/logs", "/instances/x/log/stream"])
+def test_no_address_lets_a_body_pass_unlimited(changes: Echo, path: str) -> None:
+    answer = asyncio.run(Exchange("POST", path, *[part(bytes(2**20), True)] * 20).run())
+    assert (answer.status, changes.calls) == (413, 0)

@@ -338,3 +338,15 @@ def test_a_form_that_is_no_form_is_a_4xx(pages: Client, instance: Any) -> None:
     ]:
         for address in ("/instances/new/", "/accounts/login/", "/account/tokens/", "/identity/o/api/token"):
             assert 200 <= pages.post(address, body, content_type=content_type).status_code < 500, address
+
+
+@pytest.mark.parametrize("length", [321, 60_000])
+def test_a_login_that_is_no_name_is_refused_and_not_sent_back(client, db, length):
+    answer = client.post("/accounts/login/", {"login": '"' * length, "password": "x"})
+    assert answer.status_code == 400
+    assert len(answer.content) < 20_000
+
+
+def test_a_search_for_a_text_that_is_too_long_for_sqlite_is_no_fault(client, user):
+    client.force_login(user)
+    assert client.get("/catalogue/", {"q": "a" * 60_000}).status_code in (200, 400)

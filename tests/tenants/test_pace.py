@@ -1,6 +1,10 @@
 """How fast something may be repeated, on the cache that all web processes share: the database."""
 
+import sqlite3
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -9,11 +13,14 @@ from django.core.management import call_command
 from django.db import connection
 
 from tenants import pace
+from tenants.locks import NoTurn
 from tenants.pace import Pace, give_back, take
 from tests.clock import Clock
 
 TRIES = Pace("tries", burst=3, seconds=10)
 COUNTS = {TRIES.key("alice"): TRIES}
+
+pytestmark = pytest.mark.django_db
 
 
 def test_a_few_are_allowed_at_once_and_then_one_in_so_many_seconds(clock: Clock) -> None:
@@ -63,23 +70,42 @@ def test_a_clock_that_is_set_back_locks_nothing_out(clock: Clock) -> None:
 
 
 def test_a_lock_that_was_left_behind_is_only_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "LOCK_PAUSE", 0)
+    monkeypatch.setattr(pace, "LOCK_WAIT_SECONDS", 0)
     cache.add(pace.LOCK, True, timeout=pace.LOCK_SECONDS)
     assert take(COUNTS) == 1
     cache.delete(pace.LOCK)
     assert take(COUNTS) == 0
 
 
-@pytest.mark.django_db(transaction=True)
-def test_at_the_same_moment_no_more_are_allowed_than_one_after_the_other(
-    monkeypatch: pytest.MonkeyPatch, settings: Any
-) -> None:
+@pytest.fixture
+def in_database(settings: Any, transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     settings.CACHES = {
         "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "pace_cache"}
     }
     call_command("createcachetable", verbosity=0)
     monkeypatch.setattr(pace, "cache", caches["default"])
-    monkeypatch.setattr(pace, "LOCK_TRIES", 500)
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE pace_cache")
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite")
+def test_while_the_database_is_locked_an_attempt_is_told_so_within_a_moment(in_database: None) -> None:
+    """Each try would wait for SQLite, and many tries together for longer than the watchdog has patience."""
+    with closing(sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        with pytest.raises(NoTurn):
+            take(COUNTS)
+        assert time.monotonic() - began < 5 * pace.LOCK_WAIT_SECONDS
+    assert take(COUNTS) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_at_the_same_moment_no_more_are_allowed_than_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, in_database: None
+) -> None:
+    monkeypatch.setattr(pace, "LOCK_WAIT_SECONDS", 30)
     many = Pace("many", burst=7, seconds=3600)
     counts = {many.key("alice"): many}
     together, allowed = threading.Barrier(12), []
@@ -94,6 +120,4 @@ def test_at_the_same_moment_no_more_are_allowed_than_one_after_the_other(
         thread.start()
     for thread in threads:
         thread.join(60)
-    with connection.cursor() as cursor:
-        cursor.execute("DROP TABLE pace_cache")
     assert (allowed.count(True), len(allowed)) == (7, 12)
